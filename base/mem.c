@@ -1,0 +1,39 @@
+/* malloc with a fault hook.  The countdown is the one global of the base room: an allocator has
+ * no object to carry it, and it is per thread. */
+#include "base/mem.h"
+
+static _Thread_local long fail_countdown = -1;
+static _Thread_local bool fail_fired;
+
+bool mem_fail_after(long countdown)
+{
+    bool fired = fail_fired;
+    fail_countdown = countdown;
+    fail_fired = false;
+    return fired;
+}
+
+static bool must_fail(void)
+{
+    if (LIKELY(fail_countdown < 0)) return false;
+    if (fail_countdown-- > 0) return false;
+    fail_fired = true;
+    return true;
+}
+
+void *mem_alloc(size_t size) { return must_fail() ? NULL : malloc(size ? size : 1); }
+void *mem_calloc(size_t count, size_t size)
+{
+    return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
+}
+void *mem_realloc(void *p, size_t size) { return must_fail() ? NULL : realloc(p, size ? size : 1); }
+void mem_free(void *p) { free(p); }
+
+char *mem_strndup(const void *p, size_t n)
+{
+    char *s = mem_alloc(n + 1);
+    if (s == NULL) return NULL;
+    if (n) memcpy(s, p, n);
+    s[n] = 0;
+    return s;
+}

@@ -1,0 +1,18 @@
+/* The allocator of every room.  One door, so that tests can make the nth allocation fail and look
+ * whether anything leaks, crashes or is half done.  Any thread. */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include "base/base.h"
+
+MUST_USE void *mem_alloc(size_t size); /* NULL when there is none */
+MUST_USE void *mem_calloc(size_t count, size_t size);
+MUST_USE void *mem_realloc(void *p, size_t size);    /* NULL: p is as it was */
+MUST_USE char *mem_strndup(const void *p, size_t n); /* adds the final 0 */
+void mem_free(void *p);
+
+/* Test hook, this thread only: the allocation after `countdown` more fails, once; -1 = never.
+ * Returns whether the previous order has fired. */
+bool mem_fail_after(long countdown);
+
+#endif

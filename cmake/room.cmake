@@ -1,0 +1,18 @@
+# sluice_room(NAME [SOURCES ...] [ROOMS ...] [LIBS ...])
+# A room is a static library.  Its headers are visible as "<room>/x.h" only to rooms that name it in
+# ROOMS: an include that points up or sideways does not compile.
+function(sluice_room NAME)
+    cmake_parse_arguments(R "" "DIR" "SOURCES;ROOMS;LIBS" ${ARGN})
+    if(NOT R_DIR)
+        set(R_DIR ${CMAKE_CURRENT_SOURCE_DIR})
+    endif()
+    set(inc ${CMAKE_BINARY_DIR}/rooms/${NAME})
+    file(MAKE_DIRECTORY ${inc})
+    file(CREATE_LINK ${R_DIR} ${inc}/${NAME} SYMBOLIC)
+    add_library(room_${NAME} STATIC ${R_SOURCES})
+    target_include_directories(room_${NAME} PUBLIC ${inc})
+    foreach(other ${R_ROOMS})
+        target_link_libraries(room_${NAME} PUBLIC room_${other})
+    endforeach()
+    target_link_libraries(room_${NAME} PUBLIC ${R_LIBS})
+endfunction()

@@ -1,0 +1,65 @@
+/* Configuration: mosquitto.conf's syntax, one schema table (src/conf_schema.c).  Main thread; the
+ * result is immutable and outlives the shards that use it. */
+#ifndef SRC_CONF_H
+#define SRC_CONF_H
+
+#include "core/core.h"
+
+struct conf_listener {
+    uint16_t port;           /* 0: unix socket */
+    char *address;           /* address or NULL (any); path when port is 0 */
+    char *bind_interface;    /* or NULL */
+    int socket_domain;       /* AF_INET, AF_INET6, AF_UNSPEC */
+    int64_t max_connections; /* -1: no limit */
+    bool implicit;           /* made because no listener was configured: loopback, anonymous */
+    unsigned line;           /* in the file, 0 = none */
+    char *file;
+    struct core_listener core; /* strings owned here */
+};
+
+enum conf_log_dest { /* bits */
+                     CONF_LOG_STDERR = 1,
+                     CONF_LOG_STDOUT = 2,
+                     CONF_LOG_SYSLOG = 4,
+                     CONF_LOG_TOPIC = 8,
+                     CONF_LOG_FILE = 16,
+                     CONF_LOG_NONE = 32,
+};
+
+struct conf {
+    struct core_config core;
+    struct conf_listener *listeners;
+    size_t listener_count;
+    unsigned shards; /* 0 = auto: the CPUs this process may use */
+    int64_t global_max_clients, global_max_connections; /* -1: no limit */
+    uint64_t memory_limit;                              /* bytes of heap; 0 = none */
+    bool set_tcp_nodelay;
+    uint32_t sys_interval_s; /* 0 = no $SYS */
+    char *pid_file, *user;   /* or NULL */
+    bool daemon;             /* -d */
+    unsigned log_dest;       /* enum conf_log_dest */
+    char *log_file;          /* with CONF_LOG_FILE */
+    unsigned log_types;      /* enum log_type */
+    bool log_timestamp, log_json;
+    char *log_timestamp_format; /* strftime, or NULL: seconds since 1970 */
+    int log_facility;           /* syslog's LOG_DAEMON, LOG_LOCAL0 .. */
+    char *file;                 /* -c, or NULL */
+};
+
+struct conf_args {    /* the command line */
+    const char *file; /* -c */
+    int port;         /* -p, -1: not given; ignored when the file has a listener */
+    bool verbose;     /* -v: all log types */
+    bool daemon;      /* -d */
+};
+
+/* Reads the file (if any) and the arguments, checks everything.  E_INVALID, E_IO, E_NOMEM: *error
+ * holds one line "FILE:LINE: what is wrong and what would be right" (free it).  `warn` is called
+ * with a line for each directive that is accepted but ignored or mapped. */
+MUST_USE int conf_load(struct conf **out, const struct conf_args *args, char **error,
+                       void (*warn)(void *ctx, const char *line), void *ctx);
+void conf_free(struct conf **conf);
+/* The defaults alone, for tests and tools. */
+void conf_core_defaults(struct core_config *cfg);
+
+#endif

@@ -1,0 +1,186 @@
+/* One shard's brain: sessions, subscriptions, routing, queues, retained messages, wills, shared
+ * groups. Pure: no socket, thread, clock, random source or file.  Time comes in with core_tick(),
+ * bytes with core_input(), other shards' words with core_mail_in(); output is pulled with
+ * core_output(), mail with core_mail_take().  Everything here belongs to the shard's thread.
+ *
+ * One turn of a shard (src/shard.c), and of a simulated one (tests/world.c):
+ *   core_tick -> core_mail_in* -> core_input* -> core_settle
+ *   -> core_mail_take* -> core_next_ready* { core_output, core_output_sent, close, resume } */
+#ifndef CORE_CORE_H
+#define CORE_CORE_H
+
+#include "base/buf.h"
+#include "base/bytes.h"
+#include "base/err.h"
+#include "base/loglevel.h"
+#include "mqtt/mqtt.h"
+#include "store/store.h"
+
+struct core;
+struct cconn; /* a client's connection as the core sees it */
+
+enum { CORE_MAX_SHARDS = 64 };
+
+/* Settings.  Names and meanings are those of the directives (CONTRACT section 2, mosquitto.conf).
+ */
+struct core_config {
+    uint32_t max_packet_size; /* bytes of a whole packet, after CONNECT; 0 = the protocol's limit */
+    uint32_t message_size_limit;    /* bytes of a payload; 0 = none; a larger one is refused */
+    uint16_t max_inflight_messages; /* window to and from a client; 0 = 65535 */
+    uint64_t max_inflight_bytes;    /* payload bytes in flight to one client; 0 = no limit */
+    uint32_t max_queued_messages;   /* a session's queue, beside what is in flight; 0 = no limit */
+    uint64_t max_queued_bytes;      /* payload bytes of the same; 0 = no limit */
+    bool queue_qos0_messages;       /* also for offline sessions */
+    bool upgrade_outgoing_qos;      /* deliver with the subscription's QoS */
+    bool allow_zero_length_clientid;
+    bool retain_available;
+    uint32_t retain_expiry_interval_s;       /* 0 = never */
+    uint32_t persistent_client_expiration_s; /* of sessions without an expiry of their own (3.x); 0
+                                                = never */
+    uint16_t max_keepalive_s;                /* v5: the largest a client gets; 0 = no limit */
+    uint64_t retry_interval_ms, retry_max_interval_ms; /* 3.x resend; 0 = never */
+    uint64_t ack_timeout_ms;                           /* v5: disconnect; 0 = off */
+    uint32_t max_topic_levels;                         /* 200 */
+    uint32_t max_subscriptions;                        /* a session; 0 = no limit */
+    uint32_t max_retained_messages; /* all shards share it evenly; 0 = no limit */
+    uint64_t max_retained_bytes;    /* likewise */
+    uint32_t
+        output_soft_bytes; /* unsent output of one connection above which its publishers wait */
+    uint32_t output_hard_bytes;  /* and above which QoS 0 is dropped */
+    uint64_t slow_grace_ms;      /* how long publishers wait for a reader that does not read */
+    uint32_t connect_timeout_ms; /* from accept to a whole CONNECT */
+    bool connection_messages;    /* log connects and disconnects */
+};
+
+/* What the core must know of the listener a connection came in by.  Outlives the connection. */
+struct core_listener {
+    uint16_t port; /* 0: unix socket; for log lines */
+    bool allow_anonymous;
+    bool use_username_as_clientid;
+    uint8_t max_qos;                 /* 0 1 2 */
+    uint8_t accept_versions;         /* bit 1 << enum mqtt_version */
+    uint16_t max_topic_alias;        /* accepted from clients; 0 = none */
+    uint16_t max_topic_alias_broker; /* used towards clients; 0 = none */
+    const char *mount_point;         /* "" = none */
+    const char *auto_id_prefix;      /* of assigned client ids */
+    const char *clientid_prefixes;   /* "" = any */
+};
+
+/* What a core calls.  All members are set. */
+struct core_env {
+    void *ctx;
+    void (*log)(void *ctx, unsigned log_type, const char *line); /* enum log_type */
+    /* A new session wants in (global_max_clients); false = refused with 0x97 / 3. */
+    bool (*session_admit)(void *ctx);
+    void (*session_gone)(void *ctx);
+};
+
+struct core_stats {                            /* counters grow; gauges say what is */
+    uint64_t messages_received, messages_sent; /* MQTT packets of any type */
+    uint64_t bytes_received, bytes_sent;
+    uint64_t publish_received, publish_sent, publish_dropped;
+    uint64_t publish_bytes_received, publish_bytes_sent; /* payload */
+    uint64_t connections_accepted, connections_refused;  /* CONNECT answered */
+    uint64_t sessions_expired, sessions_taken_over, wills_sent;
+    uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
+        dropped_no_memory;
+    uint64_t dropped_share_nacked, dropped_qos0_offline;
+    uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;
+    uint64_t route_hits, route_misses;
+    uint64_t publishers_paused;
+    uint64_t connected;                           /* gauge: sessions with a connection */
+    uint64_t sessions;                            /* gauge */
+    uint64_t subscriptions, shared_subscriptions; /* gauges */
+    uint64_t retained, retained_bytes;            /* gauges; bytes = topic, properties, payload */
+    uint64_t queued, queued_bytes;                /* gauges: messages waiting in sessions' queues */
+    uint64_t inflight;                            /* gauge: unacknowledged deliveries */
+};
+
+/* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on
+ * all shards of a broker.  cfg, env are copied, store is used but not owned. */
+MUST_USE int core_new(struct core **out, const struct core_config *cfg, const struct core_env *env,
+                      struct store *store, unsigned shard, unsigned shards, uint64_t seed,
+                      uint64_t now_ms, uint64_t wall_ms);
+/* All connections must be closed before. */
+void core_free(struct core **core);
+void core_configure(struct core *core,
+                    const struct core_config *cfg); /* reload: new values from now on */
+
+/* Time passes: now_ms is monotonic, wall_ms is since 1970.  Fires timers. */
+void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms);
+uint64_t core_next_due(const struct core *core); /* now_ms of the next timer; UINT64_MAX: none */
+
+/* The shard a client id's sessions live on. */
+unsigned core_home(struct bytes client_id, unsigned shards, uint64_t seed);
+
+/* ---- connections ---- */
+
+/* A connection that has not sent CONNECT yet.  peer ("1.2.3.4:5") is copied, owner is handed back
+ * by core_conn_owner().  It must be on the home shard of the client id in its CONNECT; an empty
+ * client id is at home everywhere. */
+MUST_USE int core_conn_open(struct core *core, struct cconn **out,
+                            const struct core_listener *listener, const char *peer, void *owner);
+void *core_conn_owner(const struct cconn *c);
+/* The transport is gone (why: 0 or E_EOF closed by the peer, E_IO, ...) or was closed after
+ * CORE_CLOSE.  Frees c: sends the will or keeps the session as the standard says. */
+void core_conn_closed(struct cconn *c, int why);
+
+enum core_input_result {
+    CORE_MORE,   /* everything whole was consumed; read on */
+    CORE_PAUSED, /* stop reading until CORE_EV_RESUME; unconsumed bytes are to be given again then
+                  */
+    CORE_CLOSED, /* ignore further input; CORE_EV_CLOSE follows */
+};
+/* Consumes whole packets from in; *used says how many bytes.  Views into `in` are not kept. */
+enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used);
+
+/* ---- output ---- */
+
+enum core_event {
+    CORE_EV_OUTPUT = 1, /* core_output() has bytes */
+    CORE_EV_RESUME = 2, /* a paused connection may be read again */
+    CORE_EV_CLOSE = 4,  /* send what core_output() has as far as the socket takes it, then close */
+};
+/* Next connection that wants something, NULL when there is none this turn; *events: the above bits.
+ */
+struct cconn *core_next_ready(struct core *core, unsigned *events);
+/* Bytes to send, encoded from the queues as the client's window allows; borrowed until the next
+ * call that takes this core.  Empty when there is nothing.  After a partial write, call again when
+ * the socket is writable. */
+struct bytes core_output(struct cconn *c);
+void core_output_sent(struct cconn *c, size_t n);
+
+/* ---- store ---- */
+
+/* Looks how far the store is and releases the acknowledgements that waited (core_stored).  Whether
+ * something still waits: then call again soon. */
+bool core_settle(struct core *core);
+
+/* ---- mail between cores ---- */
+
+/* Moves the bytes for shard dst, if any, into *out (the caller's from then on). */
+bool core_mail_take(struct core *core, unsigned dst, struct buf *out);
+/* Gives an emptied buffer back for reuse, or frees it. */
+void core_mail_recycle(struct core *core, struct buf *empty);
+/* Bytes from shard src, exactly as they were taken there, in the order in which they were taken. */
+void core_mail_in(struct core *core, unsigned src, struct bytes mail);
+/* Questions that must see everything posted before them: true after core_mail_in() took one.  The
+ * shard then drains all inboxes once more and calls core_mail_answer(). */
+bool core_mail_asks(const struct core *core);
+void core_mail_answer(struct core *core);
+/* How many bytes to dst the core holds; above the limit its publishers pause by themselves. */
+size_t core_mail_pending(const struct core *core, unsigned dst);
+
+/* ---- the broker's own ---- */
+
+/* Publishes for the broker itself ($SYS); retained when retain.  payload empty + retain: removes.
+ */
+MUST_USE int core_publish(struct core *core, struct bytes topic, struct bytes payload, uint8_t qos,
+                          bool retain);
+const struct core_stats *core_stats(struct core *core);
+/* Clean stop: every connection gets DISCONNECT 0x8B (v5) and CORE_EV_CLOSE [MQTT-3.14]. */
+void core_shutdown(struct core *core);
+/* Logs sessions and subscriptions, a line each (USR2). */
+void core_dump(struct core *core);
+
+#endif
