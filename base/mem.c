@@ -26,6 +26,12 @@ void *mem_calloc(size_t count, size_t size)
 {
     return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
 }
+void *mem_calloc_aligned(size_t count, size_t size)
+{
+    ASSERT(size % 64 == 0 && count < SIZE_MAX / size);
+    void *p = must_fail() ? NULL : aligned_alloc(64, count * size);
+    return p ? memset(p, 0, count * size) : NULL;
+}
 void *mem_realloc(void *p, size_t size) { return must_fail() ? NULL : realloc(p, size ? size : 1); }
 void mem_free(void *p) { free(p); }
 

@@ -24,7 +24,7 @@ static void place(struct timers *w, struct timer *t)
     int level = differ == 0 ? 0 : (63 - __builtin_clzll(differ)) / WHEEL_BITS;
     if (level >= WHEEL_LEVELS) { /* beyond 139 years: wait in the last slot there is */
         level = WHEEL_LEVELS - 1;
-        due = w->now_ms + ((uint64_t)(SLOTS - 1) << (level * WHEEL_BITS));
+        due = min_u64(due, w->now_ms + ((uint64_t)(SLOTS - 1) << (level * WHEEL_BITS)));
     }
     list_push(&w->slots[level][digit(due, level)], &t->link);
 }
