@@ -35,14 +35,27 @@ struct inflight {
 };
 
 /* A free packet identifier (never 0 [MQTT-2.2.1-3], never one in use [MQTT-2.2.1-4]) with its
- * entry, last in order, state set, the rest zero.  NULL: out of memory or all 65535 in use. */
+ * entry, last in order, state set, the rest zero.  NULL: out of memory or all 65535 in use.
+ * Entries move when the table grows: pointers to them are valid until the next call of this. */
 MUST_USE struct inflight_entry *inflight_add(struct inflight *w, enum inflight_state state);
 /* NULL when that identifier is not in use. */
-struct inflight_entry *inflight_find(const struct inflight *w, uint16_t packet_id);
+static inline struct inflight_entry *inflight_find(const struct inflight *w, uint16_t packet_id)
+{
+    if (UNLIKELY(w->count == 0)) return NULL;
+    struct inflight_entry *e = &w->slots[packet_id & w->mask];
+    return e->packet_id == packet_id && e->state != INFLIGHT_FREE ? e : NULL;
+}
 void inflight_del(struct inflight *w, struct inflight_entry *e);
 /* In sending order: the first, and the one after e; NULL at the end. */
-struct inflight_entry *inflight_first(const struct inflight *w);
-struct inflight_entry *inflight_next(const struct inflight *w, const struct inflight_entry *e);
+static inline struct inflight_entry *inflight_first(const struct inflight *w)
+{
+    return w->count ? &w->slots[w->head] : NULL;
+}
+static inline struct inflight_entry *inflight_next(const struct inflight *w,
+                                                   const struct inflight_entry *e)
+{
+    return e == &w->slots[w->tail] ? NULL : &w->slots[e->next];
+}
 /* Puts e last in order (it was sent anew). */
 void inflight_requeue(struct inflight *w, struct inflight_entry *e);
 void inflight_trim(struct inflight *w); /* frees the memory when count is 0 */

@@ -41,8 +41,27 @@ struct mqtt_publish { /* 3.3 */
  * for mqtt_topic_name_ok() and mqtt_publish_props(), which a receiver may skip for what it has seen
  * before.  QoS 3 [MQTT-3.3.1-4], DUP at QoS 0 [MQTT-3.3.1-2], packet id 0 [MQTT-2.2.1-3] are
  * E_MALFORMED or E_PROTOCOL as the standard says. */
-MUST_USE int mqtt_publish_decode(unsigned version, unsigned flags, struct bytes body,
-                                 struct mqtt_publish *out);
+MUST_USE static inline int mqtt_publish_decode(unsigned version, unsigned flags, struct bytes body,
+                                               struct mqtt_publish *out)
+{
+    unsigned qos = flags >> 1 & 3, dup = flags >> 3 & 1;
+    if (UNLIKELY(qos == 3 || dup > qos)) return E_MALFORMED; /* [MQTT-3.3.1-4], [MQTT-3.3.1-2] */
+    struct rd r = rd_of(body);
+    out->topic = rd_take(&r, rd_u16(&r));
+    out->packet_id = qos ? rd_u16(&r) : 0; /* [MQTT-2.2.1-2] */
+    out->props = (struct bytes){0};
+    if (version == MQTT_V5) {
+        uint32_t length = rd_left(&r) && *r.p < 128 ? *r.p++ : rd_varint(&r);
+        out->props = rd_take(&r, length);
+    }
+    if (UNLIKELY(!rd_ok(&r))) return E_MALFORMED;
+    if (UNLIKELY(qos && out->packet_id == 0)) return E_PROTOCOL; /* [MQTT-2.2.1-3] */
+    out->payload = bytes_of(r.p, (size_t)(r.end - r.p));
+    out->qos = (uint8_t)qos;
+    out->retain = flags & 1;
+    out->dup = dup;
+    return 0;
+}
 /* Decodes pub->props for a packet from a client (a subscription identifier is E_PROTOCOL
  * [MQTT-3.3.4-6]; a response topic with wildcards is E_PROTOCOL [MQTT-3.3.2-14]). */
 MUST_USE int mqtt_publish_props(const struct mqtt_publish *pub, struct mqtt_props *out);
