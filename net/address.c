@@ -1,0 +1,117 @@
+/* Binding, listening and the text of peers' addresses.  Owns nothing; any thread. */
+#include "net/address.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { LISTEN_BACKLOG = 4096 };
+
+int address_resolve(const char *host, uint16_t port, int domain,
+                    struct address out[ADDRESS_RESOLVED_MAX], unsigned *count)
+{
+    char service[8];
+    snprintf(service, sizeof service, "%u", port);
+    struct addrinfo hints = {.ai_family = domain, .ai_socktype = SOCK_STREAM}, *list;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    if (getaddrinfo(host, service, &hints, &list) != 0) return E_NOTFOUND;
+    *count = 0;
+    for (struct addrinfo *a = list; a && *count < ADDRESS_RESOLVED_MAX; a = a->ai_next) {
+        memcpy(&out[*count].sa, a->ai_addr, a->ai_addrlen);
+        out[(*count)++].size = a->ai_addrlen;
+    }
+    freeaddrinfo(list);
+    return *count ? 0 : E_NOTFOUND;
+}
+
+int address_unix(const char *path, struct address *out)
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof un.sun_path) return E_INVALID;
+    memcpy(un.sun_path, path, strlen(path));
+    memcpy(&out->sa, &un, sizeof un);
+    out->size = sizeof un;
+    return 0;
+}
+
+/* A socket file that nobody listens on any more is in the way of bind(). */
+static void unix_clear(const struct address *a)
+{
+    const struct sockaddr_un *un = (const void *)&a->sa;
+    struct stat st;
+    if (stat(un->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode)) return;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) return;
+    if (connect(fd, (const void *)&a->sa, a->size) < 0 && errno == ECONNREFUSED)
+        unlink(un->sun_path);
+    close(fd);
+}
+
+static int address_bind(const struct address *a, const char *interface, bool shared, int *out)
+{
+    int one = 1;
+    int fd = socket(a->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return E_IO;
+    bool ok = true;
+    if (a->sa.ss_family != AF_UNIX)
+        ok = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0;
+    if (ok && shared) ok = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0;
+    if (ok && a->sa.ss_family == AF_INET6)
+        ok = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0;
+    if (ok && interface)
+        ok = setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface)) ==
+             0;
+    if (ok && bind(fd, (const void *)&a->sa, a->size) == 0) {
+        *out = fd;
+        return 0;
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return E_IO;
+}
+
+int address_probe(const struct address *a, const char *interface)
+{
+    /* SO_REUSEPORT would let a second broker of the same user in: look without it first. */
+    int fd, rc = address_bind(a, interface, false, &fd);
+    if (rc == 0) close(fd);
+    return rc;
+}
+
+int address_listen(const struct address *a, const char *interface, bool shared, int *out)
+{
+    if (a->sa.ss_family == AF_UNIX) unix_clear(a);
+    int fd, rc = address_bind(a, interface, shared, &fd);
+    if (rc < 0) return rc;
+    if (listen(fd, LISTEN_BACKLOG) == 0) {
+        *out = fd;
+        return 0;
+    }
+    int saved = errno;
+    close(fd);
+    errno = saved;
+    return E_IO;
+}
+
+void address_peer(int fd, char text[ADDRESS_TEXT_MAX])
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t size = sizeof sa;
+    char host[INET6_ADDRSTRLEN] = "";
+    snprintf(text, ADDRESS_TEXT_MAX, "unix");
+    if (getpeername(fd, (void *)&sa, &size) < 0) snprintf(text, ADDRESS_TEXT_MAX, "gone");
+    if (sa.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&sa;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        snprintf(text, ADDRESS_TEXT_MAX, "%s:%u", host, ntohs(in->sin_port));
+    } else if (sa.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)&sa;
+        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
+        snprintf(text, ADDRESS_TEXT_MAX, "[%s]:%u", host, ntohs(in->sin6_port));
+    }
+}

@@ -1,0 +1,40 @@
+/* The plain transport: TCP and unix stream sockets.  Any thread that owns the transport. */
+#include "net/transport.h"
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int64_t tcp_result(ssize_t n)
+{
+    if (n > 0) return n;
+    if (n == 0) return E_EOF;
+    return errno == EAGAIN || errno == EINTR ? E_AGAIN : E_IO;
+}
+
+static int64_t tcp_read(struct transport *t, void *to, size_t size)
+{
+    return tcp_result(recv(t->fd, to, size, 0));
+}
+
+static int64_t tcp_writev(struct transport *t, const struct iovec *parts, int count)
+{
+    if (count == 1)
+        return tcp_result(send(t->fd, parts[0].iov_base, parts[0].iov_len, MSG_NOSIGNAL));
+    struct msghdr m = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
+    return tcp_result(sendmsg(t->fd, &m, MSG_NOSIGNAL));
+}
+
+static int tcp_handshake(struct transport *t) { return t->fd >= 0 ? 0 : E_IO; }
+
+static void tcp_close(struct transport *t)
+{
+    /* Unread bytes would turn the close into a reset, and the peer would lose the last packet. */
+    char sink[4096];
+    shutdown(t->fd, SHUT_WR);
+    for (int i = 0; i < 16 && recv(t->fd, sink, sizeof sink, MSG_DONTWAIT) > 0; i++) {
+    }
+    close(t->fd);
+    t->fd = -1;
+}
+
+const struct transport_ops tcp_transport = {tcp_read, tcp_writev, tcp_handshake, tcp_close};
