@@ -1,0 +1,292 @@
+/* CONNECT: who may come in, with which session, and what CONNACK says (5.0 section 3.1, 3.2).  The
+ * order of CONNACK's properties is mosquitto's (CONTRACT section 1).  The shard's thread. */
+#include "core/core_int.h"
+#include "core/retained.h"
+
+enum { CLIENT_ID_MAX = 65535, ASSIGNED_RANDOM = 26 };
+
+/* A CONNECT being looked at. */
+struct entry {
+    struct mqtt_connect m;
+    struct bytes id;
+    char assigned[256];
+    bool is_assigned;
+    uint32_t expiry_s;
+    uint16_t keep_alive_s;
+};
+
+static const char *refusal_text(uint8_t reason) { return mqtt_reason_name(reason); }
+
+/* CONNACK with a failure, then the end [MQTT-3.1.4-6]. */
+static int refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
+{
+    struct core *core = c->core;
+    uint8_t props[8], *p = props;
+    if (m->version == MQTT_V5 && c->listener->max_qos < 2)
+        p = mqtt_put_prop_u8(p, MQTT_P_MAX_QOS, c->listener->max_qos);
+    uint8_t code = m->version == MQTT_V5 ? reason : mqtt_connack3_of(reason);
+    uint8_t *d = conn_reserve(c, MQTT_SMALL_MAX + sizeof props);
+    if (d)
+        conn_commit(c, (size_t)(mqtt_connack_encode(d, m->version, false, code,
+                                                    bytes_of(props, (size_t)(p - props))) -
+                                d));
+    core->stats.connections_refused++;
+    if (core->cfg.connection_messages)
+        core_log(core, LOG_T_NOTICE, "refused %s as %.*s: %s.", c->peer,
+                 (int)min_u64(m->client_id.n, 100),
+                 m->client_id.n ? (const char *)m->client_id.p : "",
+                 why ? why : refusal_text(reason));
+    c->logged_out = true;
+    conn_close_silent(c, "refused");
+    return 0;
+}
+
+/* An id that lives on this shard, so that the connection need not move. */
+static void assign_id(struct core *core, const struct core_listener *l, struct entry *e)
+{
+    static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    size_t prefix = min_u64(strlen(l->auto_id_prefix), sizeof e->assigned - ASSIGNED_RANDOM - 1);
+    memcpy(e->assigned, l->auto_id_prefix, prefix);
+    do {
+        for (int i = 0; i < ASSIGNED_RANDOM; i++)
+            e->assigned[prefix + (size_t)i] = digits[rng_below(&core->rng, 36)];
+        e->assigned[prefix + ASSIGNED_RANDOM] = 0;
+        e->id = bytes_str(e->assigned);
+    } while (core_home(e->id, core->shards, core->seed) != core->shard ||
+             session_find(core, e->id));
+    e->is_assigned = true;
+}
+
+static bool prefix_allowed(const struct core_listener *l, struct bytes id)
+{
+    return l->clientid_prefixes[0] == 0 || bytes_starts(id, l->clientid_prefixes);
+}
+
+/* Client identifier: given, taken from the user name, or assigned.  0 or the reason. */
+static uint8_t choose_id(struct cconn *c, struct entry *e)
+{
+    const struct mqtt_connect *m = &e->m;
+    e->id = m->client_id;
+    if (c->listener->use_username_as_clientid) {
+        if (!m->has_username || m->username.n == 0) return MQTT_NOT_AUTHORIZED;
+        e->id = m->username;
+    } else if (e->id.n == 0) {
+        bool may = m->version == MQTT_V5 ||
+                   (m->version == MQTT_V311 && m->clean_start); /* [MQTT-3.1.3-8] of 3.1.1 */
+        if (!may || !c->core->cfg.allow_zero_length_clientid) return MQTT_BAD_CLIENT_ID;
+        assign_id(c->core, c->listener, e); /* [MQTT-3.1.3-6] */
+        return 0;
+    }
+    return prefix_allowed(c->listener, e->id) ? 0 : MQTT_NOT_AUTHORIZED;
+}
+
+static uint8_t check_will(const struct cconn *c, const struct mqtt_connect *m)
+{
+    const struct core_config *cfg = &c->core->cfg;
+    if (!m->has_will) return 0;
+    const struct mqtt_will *w = &m->will;
+    if (w->qos > c->listener->max_qos) return MQTT_QOS_NOT_SUPPORTED;          /* [MQTT-3.2.2-12] */
+    if (w->retain && !cfg->retain_available) return MQTT_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
+    if (!mqtt_topic_name_ok(w->topic, cfg->max_topic_levels)) return MQTT_TOPIC_NAME_INVALID;
+    if (w->topic.p[0] == '$' && topic_is_reserved(w->topic)) return MQTT_TOPIC_NAME_INVALID;
+    if (cfg->message_size_limit && w->payload.n > cfg->message_size_limit)
+        return MQTT_PACKET_TOO_LARGE;
+    if (m->version == MQTT_V5 && mqtt_has(&w->props, MQTT_P_PAYLOAD_FORMAT) &&
+        w->props.payload_format == 1 && !bytes_is_utf8(w->payload))
+        return MQTT_PAYLOAD_FORMAT_INVALID;
+    return 0;
+}
+
+static uint8_t check(struct cconn *c, struct entry *e)
+{
+    const struct mqtt_connect *m = &e->m;
+    if (!(c->listener->accept_versions >> m->version & 1)) return MQTT_UNSUPPORTED_VERSION;
+    if (m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
+        return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
+    if (!c->listener->allow_anonymous) return MQTT_NOT_AUTHORIZED;
+    uint8_t reason = choose_id(c, e);
+    return reason ? reason : check_will(c, m);
+}
+
+static struct will *will_new(struct core *core, const struct cconn *c, const struct mqtt_connect *m)
+{
+    const struct mqtt_will *w = &m->will;
+    struct bytes mount = bytes_str(c->listener->mount_point);
+    struct will *will =
+        mem_alloc(sizeof *will + mount.n + w->topic.n + w->props.raw.n + w->payload.n);
+    if (will == NULL) return NULL;
+    bool v5 = m->version == MQTT_V5;
+    uint8_t *d = put_mem(will->data, mount);
+    d = put_mem(d, w->topic);
+    will->topic = bytes_of(will->data, (size_t)(d - will->data));
+    will->props = bytes_of(d, v5 ? mqtt_props_forward(w->props.raw, d) : 0);
+    d += will->props.n;
+    will->payload = bytes_of(d, w->payload.n);
+    put_mem(d, w->payload);
+    will->expiry_s =
+        v5 && mqtt_has(&w->props, MQTT_P_MESSAGE_EXPIRY) ? w->props.message_expiry : MQTT_NO_EXPIRY;
+    will->delay_s = v5 && mqtt_has(&w->props, MQTT_P_WILL_DELAY) ? w->props.will_delay : 0;
+    will->qos = w->qos;
+    will->retain = w->retain;
+    (void)core;
+    return will;
+}
+
+static uint32_t session_expiry(const struct core *core, const struct mqtt_connect *m)
+{
+    if (m->version != MQTT_V5) {
+        if (m->clean_start) return 0;
+        return core->cfg.persistent_client_expiration_s ? core->cfg.persistent_client_expiration_s
+                                                        : UINT32_MAX;
+    }
+    uint32_t expiry = mqtt_has(&m->props, MQTT_P_SESSION_EXPIRY) ? m->props.session_expiry : 0;
+    if (expiry == UINT32_MAX && core->cfg.persistent_client_expiration_s)
+        return core->cfg.persistent_client_expiration_s;
+    return expiry;
+}
+
+static void take_over(struct core *core, struct session *s)
+{
+    struct cconn *old = s->conn;
+    core->stats.sessions_taken_over++;
+    if (core->cfg.connection_messages)
+        core_log(core, LOG_T_NOTICE, "Client %s already connected, closing old connection.",
+                 s->client_id);
+    old->logged_out = true;
+    conn_end(old, MQTT_SESSION_TAKEN_OVER, "session taken over"); /* [MQTT-3.1.4-3] */
+}
+
+/* The session of this CONNECT: resumed or new [MQTT-3.1.2-4..6].  *present: it was there. */
+static int open_session(struct cconn *c, struct entry *e, struct session **out, bool *present)
+{
+    struct core *core = c->core;
+    struct session *s = session_find(core, e->id);
+    *present = false;
+    if (s && s->conn) {
+        bool ends = e->m.clean_start || s->expiry_s == 0;
+        take_over(core, s);
+        if (session_detach_for(s, ends) == NULL) s = NULL;
+    }
+    if (s && e->m.clean_start) {
+        session_free(s);
+        s = NULL;
+    }
+    if (s) {
+        *present = true;
+        *out = s;
+        return 0;
+    }
+    if (!core->env.session_admit(core->env.ctx)) return E_FULL;
+    int rc = session_new(out, core, e->id);
+    if (rc < 0) core->env.session_gone(core->env.ctx);
+    return rc;
+}
+
+static uint8_t *accept_props(const struct cconn *c, const struct entry *e, uint8_t *p)
+{
+    const struct core_config *cfg = &c->core->cfg;
+    if (e->m.version != MQTT_V5) return p;
+    if (e->keep_alive_s != e->m.keep_alive_s)
+        p = mqtt_put_prop_u16(p, MQTT_P_SERVER_KEEP_ALIVE, e->keep_alive_s);
+    if (c->listener->max_topic_alias)
+        p = mqtt_put_prop_u16(p, MQTT_P_TOPIC_ALIAS_MAX, c->listener->max_topic_alias);
+    if (e->is_assigned) p = mqtt_put_prop_bytes(p, MQTT_P_ASSIGNED_ID, e->id);
+    if (!cfg->retain_available) p = mqtt_put_prop_u8(p, MQTT_P_RETAIN_AVAILABLE, 0);
+    if (cfg->max_packet_size)
+        p = mqtt_put_prop_u32(p, MQTT_P_MAX_PACKET_SIZE, cfg->max_packet_size);
+    if (cfg->max_inflight_messages)
+        p = mqtt_put_prop_u16(p, MQTT_P_RECEIVE_MAX, cfg->max_inflight_messages);
+    if (c->listener->max_qos < 2) p = mqtt_put_prop_u8(p, MQTT_P_MAX_QOS, c->listener->max_qos);
+    return p;
+}
+
+static void adopt_limits(struct cconn *c, struct entry *e)
+{
+    const struct core_config *cfg = &c->core->cfg;
+    const struct mqtt_connect *m = &e->m;
+    const struct mqtt_props *p = &m->props;
+    e->keep_alive_s = m->keep_alive_s;
+    if (m->version == MQTT_V5 && cfg->max_keepalive_s &&
+        (e->keep_alive_s == 0 || e->keep_alive_s > cfg->max_keepalive_s))
+        e->keep_alive_s = cfg->max_keepalive_s; /* [MQTT-3.2.2-21] */
+    c->keep_alive_ms = e->keep_alive_s * 1500u;
+    c->window = cfg->max_inflight_messages ? cfg->max_inflight_messages : 65535;
+    c->problem_info = true;
+    if (m->version != MQTT_V5) return;
+    if (mqtt_has(p, MQTT_P_RECEIVE_MAX)) c->window = p->receive_max; /* [MQTT-3.1.2-11 ff] */
+    if (mqtt_has(p, MQTT_P_MAX_PACKET_SIZE)) c->max_packet = p->max_packet_size;
+    if (mqtt_has(p, MQTT_P_REQUEST_PROBLEM)) c->problem_info = p->request_problem != 0;
+    alias_in_init(&c->alias_in, c->listener->max_topic_alias);
+    if (mqtt_has(p, MQTT_P_TOPIC_ALIAS_MAX))
+        alias_out_init(&c->alias_out,
+                       (uint16_t)min_u64(p->topic_alias_max, c->listener->max_topic_alias_broker));
+}
+
+static void log_connected(struct core *core, const struct cconn *c, const struct entry *e)
+{
+    const struct mqtt_connect *m = &e->m;
+    if (!core->cfg.connection_messages) return;
+    unsigned p = m->version == MQTT_V5 ? 5 : m->version == MQTT_V311 ? 2 : 1;
+    if (m->has_username)
+        core_log(core, LOG_T_NOTICE, "New client connected from %s as %s (p%u, c%u, k%u, u'%.*s').",
+                 c->peer, c->session->client_id, p, m->clean_start, e->keep_alive_s,
+                 (int)min_u64(m->username.n, 200), m->username.p);
+    else
+        core_log(core, LOG_T_NOTICE, "New client connected from %s as %s (p%u, c%u, k%u).", c->peer,
+                 c->session->client_id, p, m->clean_start, e->keep_alive_s);
+}
+
+static int accept_client(struct cconn *c, struct entry *e)
+{
+    struct core *core = c->core;
+    struct will *will = NULL;
+    if (e->m.has_will && (will = will_new(core, c, &e->m)) == NULL)
+        return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
+    struct session *s = NULL;
+    bool present;
+    int rc = open_session(c, e, &s, &present);
+    if (rc < 0) {
+        mem_free(will);
+        return refuse(c, &e->m, rc == E_FULL ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY, NULL);
+    }
+    adopt_limits(c, e);
+    c->version = e->m.version;
+    s->version = e->m.version;
+    mem_free(s->will);
+    s->will = will;
+    uint8_t *props = core_scratch(core, SCRATCH_REPLY, 64 + e->id.n);
+    uint8_t *d = props ? conn_reserve(c, MQTT_SMALL_MAX + 64 + e->id.n) : NULL;
+    session_attach(s, c);
+    s->expiry_s = session_expiry(core, &e->m);
+    session_set_durable(s, s->expiry_s != 0);
+    if (d == NULL) return E_NOMEM;
+    struct bytes block = bytes_of(props, (size_t)(accept_props(c, e, props) - props));
+    bool say_present = present && c->version != MQTT_V31; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */
+    conn_commit(c,
+                (size_t)(mqtt_connack_encode(d, c->version, say_present, MQTT_SUCCESS, block) - d));
+    c->state = CONN_UP;
+    core->stats.connections_accepted++;
+    if (c->keep_alive_ms)
+        timer_arm(&core->timers, &c->timer, core->now_ms + c->keep_alive_ms);
+    else
+        timer_cancel(&core->timers, &c->timer);
+    log_connected(core, c, e);
+    if (present) session_resumed(s);
+    return 0;
+}
+
+int conn_handle_connect(struct cconn *c, struct bytes body)
+{
+    struct entry e = {0};
+    int rc = mqtt_connect_decode(body, &e.m);
+    if (rc == E_VERSION)
+        return refuse(c, &e.m, MQTT_UNSUPPORTED_VERSION, NULL); /* [MQTT-3.1.2-2] */
+    if (rc < 0) return rc;
+    c->version = e.m.version;
+    c->last_packet_ms = c->core->now_ms;
+    if (c->core->shutting_down) return refuse(c, &e.m, MQTT_SERVER_SHUTTING_DOWN, NULL);
+    uint8_t reason = check(c, &e);
+    if (reason == MQTT_NOT_AUTHORIZED && !c->listener->allow_anonymous)
+        return refuse(c, &e.m, reason, "the listener requires a user name (allow_anonymous false)");
+    return reason ? refuse(c, &e.m, reason, NULL) : accept_client(c, &e);
+}

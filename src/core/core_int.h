@@ -1,0 +1,400 @@
+/* What the files of the core share.  See core.h for what the core is; docs/architecture.md for how
+ * a message goes through it.  Everything here is used by one thread only. */
+#ifndef CORE_CORE_INT_H
+#define CORE_CORE_INT_H
+
+#include "base/hash.h"
+#include "base/list.h"
+#include "base/rng.h"
+#include "base/timer.h"
+#include "core/core.h"
+#include "core/msg.h"
+#include "core/outq.h"
+#include "core/retain.h"
+#include "core/trie.h"
+#include "mqtt/alias.h"
+#include "mqtt/inflight.h"
+#include "mqtt/packet.h"
+#include "mqtt/pidset.h"
+#include "mqtt/topic.h"
+
+enum {
+    ROUTE_SLOTS = 8192,      /* route cache, one route a slot */
+    ROUTE_KEEP_MAX = 65536,  /* longest target list that is cached */
+    OUTPUT_PULL = 64 * 1024, /* bytes encoded from queues at a time */
+    SPARE_BUFS = 128,        /* drained output buffers kept for the next connection */
+    SPARE_CAP = 256 * 1024,
+    MAIL_SOFT = 1024 * 1024,  /* bytes to one shard above which publishers wait */
+    RETAIN_SLICE = 64 * 1024, /* bytes of retained messages in one answer to another shard */
+    RETAIN_BUDGET = 4096,     /* topics looked at in one step of a retained job */
+    SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
+    PENDING_MAX = 1 << 20,    /* publishes that wait for the store */
+    REMOTE_WAITERS = 64,      /* publishers on other shards that wait for one reader */
+    STALE_MAX = 256,          /* see struct rjob */
+};
+
+#define SUBID_SET_FLAG 0x80000000u
+
+/* Stable names of sessions: used wherever a pointer could outlive its session. */
+typedef uint64_t session_id; /* slot | generation << 32; 0 = none */
+
+struct will {
+    struct bytes topic, props, payload; /* into `bytes` */
+    uint32_t expiry_s, delay_s;
+    uint8_t qos;
+    bool retain;
+    uint8_t data[];
+};
+
+/* Retained messages still to be sent for one SUBSCRIBE entry.  Pulled as the client's window
+ * allows: first this shard's, then each other shard's in slices. */
+struct rjob {
+    struct rjob *next;
+    uint32_t id; /* in mail */
+    uint32_t subid;
+    uint32_t shard; /* being asked; own shard first, then the others in turn */
+    uint32_t shards_done;
+    bool waiting; /* for an answer from `shard` */
+    bool hold;    /* until SUBACK is out */
+    uint8_t qos;
+    uint16_t filter_len, cursor_len, cursor_cap;
+    uint8_t *cursor; /* topic to go on after, owned */
+    uint64_t *stale; /* topics (hash) whose newer message went out live meanwhile, or NULL */
+    uint32_t stale_count;
+    uint8_t filter[];
+};
+
+struct session {
+    struct core *core;
+    session_id id;
+    char *client_id;
+    uint16_t client_id_len;
+    uint8_t version; /* of the last connection */
+
+    uint32_t expiry_s; /* after disconnect; 0 = with the connection, UINT32_MAX = never */
+    uint32_t epoch;    /* counts connections */
+    uint32_t sub_count;
+    bool full_logged; /* that its queue is full */
+    uint32_t
+        unsent_count; /* inflight entries, the last in order, not (re)sent on this connection */
+    uint16_t unsent_first; /* packet identifier of the first of them */
+    struct cconn *conn;    /* NULL while offline */
+    struct sub *subs;
+    struct member *shares;
+    bool durable; /* expiry_s != 0, as the subscriptions know it */
+    struct outq queue;
+    struct inflight out;
+    struct pidset in2; /* inbound QoS 2 between PUBLISH and PUBREL */
+    uint64_t inflight_bytes;
+    struct will *will;
+    struct rjob *rjobs;
+    struct timer timer;     /* offline: will delay, then expiry */
+    struct timer retry;     /* 3.x resend, v5 ack_timeout */
+    uint64_t route_mark[2]; /* core.route_serial when it last became a target, by No Local */
+    uint32_t route_at[2];   /* and which target that was */
+    uint64_t ends_ms;       /* offline: when the session expires; UINT64_MAX never */
+};
+
+enum conn_state { CONN_NEW, CONN_UP, CONN_CLOSING };
+
+struct remote_waiter {
+    unsigned shard;
+    session_id session;
+};
+
+struct cconn {
+    struct core *core;
+    struct session *session; /* NULL before CONNECT is accepted */
+    const struct core_listener *listener;
+    void *owner;
+    char *peer;
+    struct buf out;
+    struct list all;       /* in core->conns */
+    struct list ready;     /* in core->ready */
+    struct list congested; /* in core->congested */
+    struct list fetching;  /* in core->fetching */
+    struct list waiters;   /* publishers (cconn.waiting) that wait until this reader has room */
+    struct list waiting;   /* in a reader's waiters, or in core->mail_waiters */
+    struct remote_waiter *remote_waiters;
+    uint32_t remote_waiter_count;
+    struct timer timer; /* CONNECT timeout, then keep alive */
+    struct alias_in alias_in;
+    struct alias_out alias_out;
+    uint64_t last_packet_ms, congested_ms;
+    uint32_t max_packet;    /* the client's Maximum Packet Size, UINT32_MAX = none */
+    uint32_t keep_alive_ms; /* 1.5 times; 0 = none */
+    uint32_t window;        /* unacknowledged deliveries it may have */
+    uint32_t inbound;       /* its QoS 1 and 2 publishes that are not answered yet */
+    uint8_t events;         /* enum core_event */
+    uint8_t state;          /* enum conn_state */
+    uint8_t version;
+    bool blocked;          /* the socket takes no more just now */
+    bool paused;           /* not read */
+    bool paused_by_output; /* because it does not read what we answer */
+    bool logged_out;       /* its end is in the log already */
+    bool slow;             /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
+    bool slow_logged;
+    bool problem_info;     /* Request Problem Information */
+    bool clean_disconnect; /* DISCONNECT was received, or the session was ended by us in order */
+    bool refused_logged;
+    const char *close_reason; /* for the log; NULL = the peer closed */
+};
+
+/* A message on its way through the router; everything borrowed for the call. */
+struct pub {
+    struct bytes topic, props /* forwardable, encoded */, payload;
+    uint64_t hash; /* of topic */
+    uint64_t seq;  /* 0 = not in the store */
+    uint64_t created_ms;
+    uint32_t expiry_s;
+    uint8_t qos;
+    bool retain;
+    bool internal;        /* from the broker itself */
+    struct session *from; /* local publisher, for No Local and backpressure; or NULL */
+    unsigned origin;      /* shard of the publisher */
+    session_id origin_session;
+    struct blob *blob; /* made when first needed: pub_blob(); released by who made the pub */
+};
+
+struct target {
+    union {
+        struct session *session;
+        struct group *group;
+    } to;
+    uint32_t subid; /* one identifier, or SUBID_SET_FLAG | index into core->subid_sets */
+    uint8_t qos;
+    bool is_group, no_local, retain_as_published;
+};
+
+/* Where messages of one topic go; valid while generation == core->generation. */
+struct route {
+    uint64_t hash;
+    uint64_t generation;
+    uint64_t remote; /* bit per other shard with an interest */
+    bool durable;    /* some holder here or elsewhere keeps it while away */
+    uint16_t topic_len;
+    uint32_t target_count, target_cap;
+    struct target *targets;
+    uint8_t topic[]; /* of cached routes */
+};
+
+/* An acknowledgement that waits for the store. */
+struct pending {
+    uint64_t seq;
+    session_id session;
+    uint32_t epoch;
+    uint16_t packet_id;
+    uint8_t type; /* MQTT_PUBACK or MQTT_PUBREC */
+    uint8_t reason;
+    bool route; /* blob is to be routed first (QoS 2 of a durable session) */
+    struct blob *blob;
+};
+
+struct subid_set {
+    uint32_t count;
+    uint32_t ids[];
+};
+
+struct slot {
+    struct session *session;
+    uint32_t generation;
+};
+
+/* Memory that is reused from message to message; one for each thing that lives at the same time. */
+enum scratch_use { SCRATCH_PROPS, SCRATCH_TOPIC, SCRATCH_IMAGE, SCRATCH_REPLY, SCRATCH_COUNT };
+struct scratch {
+    uint8_t *p;
+    size_t cap;
+};
+
+struct outbox { /* mail to one shard */
+    struct buf buf;
+};
+
+struct core {
+    struct core_config cfg;
+    struct core_env env;
+    struct store *store;
+    unsigned shard, shards;
+    uint64_t seed, now_ms, wall_ms, wall_offset_ms;
+    struct rng rng;
+    struct timers timers;
+    struct core_stats stats;
+    struct ptrmap sessions; /* by client id */
+    struct slot *slots;
+    uint32_t slot_count, slot_free;
+    struct list ready, congested, mail_waiters, conns;
+    struct trie trie;
+    uint64_t generation; /* of the subscriptions: a change makes every cached route stale */
+    struct route *routes[ROUTE_SLOTS];
+    uint32_t seen[ROUTE_SLOTS]; /* tag of the last topic that missed: the second miss is cached */
+    uint64_t route_serial;      /* counts route look-ups, for session.route_mark */
+    struct retain *retain;
+    char *retain_sweep; /* topic the expiry sweep has reached, owned; NULL = start */
+    uint32_t retain_sweep_len;
+    uint64_t retain_expiring; /* retained messages that expire some day */
+    uint64_t retain_sweep_ms;
+    struct ptrmap groups; /* owner's side, share.c */
+    struct group **group_slots;
+    uint32_t group_slot_count, group_serial;
+    struct member **members; /* member's side, by index */
+    uint32_t member_count, member_serial, member_free;
+    struct outbox mail[CORE_MAX_SHARDS];
+    struct buf spare[SPARE_BUFS];
+    uint32_t spare_count;
+    struct pending *pending; /* ring, by sequence */
+    uint32_t pending_head, pending_count, pending_cap;
+    struct fence *fences;
+    struct sub *remote_subs; /* the other shards' interests */
+    struct ask *asks;        /* retained questions of other shards */
+    uint32_t next_token;
+    struct subid_set **subid_sets;
+    uint32_t subid_set_count;
+    struct scratch scratches[SCRATCH_COUNT]; /* see core_scratch() */
+    struct list fetching; /* connections whose next message the store is reading */
+    uint64_t ids_made;
+    bool shutting_down;
+    struct route scratch; /* last: it ends in a flexible member that it does not use */
+};
+
+/* ---- core.c ---- */
+PRINTF_LIKE(3, 4) void core_log(struct core *core, unsigned type, const char *fmt, ...);
+uint8_t *core_scratch(struct core *core, enum scratch_use use, size_t n); /* NULL without memory */
+int core_slot_take(struct core *core, struct session *s);
+void core_slot_give(struct core *core, struct session *s);
+struct session *core_session(const struct core *core, session_id id); /* NULL when it is gone */
+
+/* ---- conn.c: output side of a connection ---- */
+void conn_ready(struct cconn *c, unsigned events);
+/* n bytes at the end of the output, to be committed; NULL: no memory, the connection is being
+ * closed. */
+uint8_t *conn_reserve(struct cconn *c, size_t n);
+void conn_commit(struct cconn *c, size_t n);
+void conn_send_ack(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t reason,
+                   const char *why);
+/* Ends a connection from our side: v5 clients get DISCONNECT with the reason; `why` goes to the
+ * log. */
+void conn_end(struct cconn *c, uint8_t reason, const char *why);
+void conn_close_silent(struct cconn *c, const char *why); /* without DISCONNECT */
+/* Makes the publisher wait until reader has room; false: it does not wait (reader is slow). */
+void conn_congest(struct cconn *reader, const struct pub *p);
+void conn_release_waiters(struct cconn *reader);
+void conn_pause_on(struct cconn *publisher, struct list *waiters);
+void conn_resume(struct cconn *c);
+void conn_congested_tick(struct core *core);
+uint64_t conn_congested_due(const struct core *core); /* UINT64_MAX: none */
+/* The session's window has room for another delivery. */
+static inline bool conn_window_open(const struct cconn *c)
+{
+    const struct session *s = c->session;
+    if (s->out.count - s->unsent_count >= c->window) return false;
+    uint64_t limit = c->core->cfg.max_inflight_bytes;
+    return limit == 0 || s->inflight_bytes < limit;
+}
+
+/* ---- connect.c ---- */
+int conn_handle_connect(struct cconn *c, struct bytes body);
+
+/* ---- session.c ---- */
+struct session *session_find(struct core *core, struct bytes client_id);
+int session_new(struct session **out, struct core *core, struct bytes client_id);
+void session_free(struct session *s); /* ends it: will, subscriptions, queue */
+void session_attach(struct session *s, struct cconn *c);
+/* The connection is gone: will, expiry.  NULL when the session ended with it (or `ends`). */
+struct session *session_detach_for(struct session *s, bool ends);
+void session_detach(struct session *s);
+uint64_t session_hash(const void *elem, uint64_t seed);
+
+/* ---- publish.c: what a client publishes ---- */
+bool topic_is_reserved(
+    struct bytes topic); /* starts with '$' and is not for clients to publish to */
+int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body);
+void pending_free(struct core *core);
+/* Makes the blob and appends it; p->seq is set.  E_FULL, E_NOMEM. */
+MUST_USE int pub_store(struct core *core, struct pub *p);
+
+/* ---- subscribe.c ---- */
+int conn_handle_subscribe(struct cconn *c, struct bytes body);
+int conn_handle_unsubscribe(struct cconn *c, struct bytes body);
+/* Subscriptions of a session ends. */
+void session_unsubscribe_all(struct session *s);
+/* A session became (or ceased to be) one that outlives its connection. */
+void session_set_durable(struct session *s, bool durable);
+
+/* ---- qos.c: acknowledgements from clients, resending ---- */
+int conn_handle_ack(struct cconn *c, unsigned type, struct bytes body);
+void session_resumed(struct session *s); /* after a reconnect: what was in flight is sent again */
+void session_unsent_all(
+    struct session *s); /* the connection is gone: nothing in flight counts as sent */
+void session_mark_sent(struct session *s,
+                       struct inflight_entry *e); /* e->tag says that it is unsent */
+void session_settle(struct session *s, struct inflight_entry *e); /* done: gives everything back */
+void session_retry_fired(struct timer *t, void *ctx);
+void session_retry_arm(struct session *s);
+
+/* ---- router.c ---- */
+struct route *route_get(struct core *core, struct bytes topic, uint64_t hash);
+
+/* The cached route of a topic that was routed before, or NULL. */
+static inline struct route *route_cached(struct core *core, struct bytes topic, uint64_t hash)
+{
+    struct route *r = core->routes[hash & (ROUTE_SLOTS - 1)];
+    if (r == NULL || r->hash != hash || r->generation != core->generation ||
+        r->topic_len != topic.n)
+        return NULL;
+    if (memcmp(r->topic, topic.p, topic.n) != 0) return NULL;
+    core->stats.route_hits++;
+    return r;
+}
+
+/* Sends p to everyone who wants it, here and on other shards.  Returns whether anybody does. */
+bool router_publish(struct core *core, struct pub *p, const struct route *r);
+/* The local part alone, for messages that came by mail. */
+void router_deliver(struct core *core, struct pub *p, const struct route *r);
+void route_cache_free(struct core *core);
+uint32_t subid_join(struct core *core, uint32_t a, uint32_t b);
+const uint32_t *subid_list(struct core *core, const uint32_t *subid, uint32_t *count);
+/* The message as a blob, made once; NULL without memory. */
+struct blob *pub_blob(struct pub *p);
+/* The other way round: views into b, which stays the caller's. */
+void pub_of_blob(const struct core *core, struct blob *b, struct pub *p);
+
+/* ---- deliver.c ---- */
+/* PUBLISH packets of one message, encoded once and copied to each subscriber: by version (3.x, 5)
+ * and with or without a packet identifier.  `share`: there is more than one subscriber. */
+struct image {
+    uint8_t *p;
+    uint32_t len, packet_id_at;
+};
+struct images {
+    struct image kinds[4];
+    size_t used; /* of SCRATCH_IMAGE */
+    bool share;
+};
+static inline void images_init(struct images *im, bool share)
+{
+    im->share = share;
+    im->used = 0;
+    for (int i = 0; i < 4; i++) im->kinds[i].p = NULL;
+}
+/* One message to one session, now or through its queue. */
+void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
+             uint32_t subid, struct images *images);
+/* A message of a shared group; subid is the member's index. */
+void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                   uint32_t member);
+/* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
+void deliver_pull(struct cconn *c);
+/* A retained message to a new subscription [MQTT-3.3.1-8]; takes over the reference to b. */
+void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid);
+void deliver_resend(struct cconn *c,
+                    struct inflight_entry *e); /* on the live connection, DUP set */
+bool deliver_has_more(const struct cconn *c);  /* a pull would find something */
+/* Queue length of a connected session above which its publishers wait. */
+uint32_t deliver_queue_soft(const struct core *core);
+/* Queues one for a session that cannot take it now; counts and drops over the limits. */
+void deliver_enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                     unsigned flags, uint32_t subid);
+void queue_item_release(struct core *core, const struct outq_item *item);
+
+#endif

@@ -1,0 +1,436 @@
+/* Deliveries to one session: straight into the connection's output when the window is open and
+ * nothing waits, else through the session's queue, from which core_output() pulls.  The shard's
+ * thread.
+ *
+ * A QoS 0 message costs one copy and no allocation; QoS 1 and 2 keep a reference to the message's
+ * blob in the inflight window until the client has answered. */
+#include "core/core_int.h"
+#include "core/mailbox.h"
+#include "core/retained.h"
+#include "core/share.h"
+
+enum { IMAGE_PAYLOAD_MAX = 16384, QUEUE_SOFT_UNLIMITED = 16384, SIZE_CAP = (1 << 27) - 1 };
+
+uint32_t deliver_queue_soft(const struct core *core)
+{
+    uint32_t limit = core->cfg.max_queued_messages;
+    if (limit == 0 || limit > QUEUE_SOFT_UNLIMITED) return QUEUE_SOFT_UNLIMITED;
+    return limit - limit / 4;
+}
+
+/* ---- encoding ---- */
+
+/* A message as it goes out to one client. */
+struct outgoing {
+    struct bytes topic, props, payload;
+    uint32_t expiry_s, subid;
+    uint16_t packet_id;
+    uint8_t qos;
+    bool retain, dup;
+};
+
+static void drop_too_large(struct cconn *c)
+{
+    c->core->stats.dropped_too_large++, c->core->stats.publish_dropped++;
+}
+
+/* Appends the packet to the output.  E_TOO_LARGE: more than the client takes [MQTT-3.1.2-25]. */
+static int encode(struct cconn *c, const struct outgoing *o)
+{
+    struct mqtt_publish_out m = {.topic = o->topic,
+                                 .props = o->props,
+                                 .payload = o->payload,
+                                 .expiry_s = o->expiry_s,
+                                 .packet_id = o->packet_id,
+                                 .qos = o->qos,
+                                 .retain = o->retain,
+                                 .dup = o->dup};
+    size_t mount = strlen(c->listener->mount_point);
+    if (UNLIKELY(mount)) m.topic = bytes_skip(m.topic, min_u64(mount, m.topic.n));
+    if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
+    size_t size = mqtt_publish_size(c->version, &m);
+    if (size == 0 || size > c->max_packet) return E_TOO_LARGE;
+    if (c->alias_out.max) {
+        bool known;
+        m.alias = alias_out_get(&c->alias_out, m.topic, &known);
+        if (m.alias && known) m.topic = (struct bytes){0};
+        size = mqtt_publish_size(c->version, &m);
+    }
+    uint8_t *d = conn_reserve(c, size);
+    if (d == NULL) return E_NOMEM;
+    uint8_t *end = mqtt_publish_encode(d, c->version, &m);
+    conn_commit(c, (size_t)(end - d));
+    c->core->stats.publish_sent++;
+    c->core->stats.publish_bytes_sent += o->payload.n;
+    return 0;
+}
+
+/* The packet that all plain subscribers of this kind share, built at first use; NULL: encode
+ * singly. */
+static const struct image *image_get(struct core *core, struct images *im, const struct cconn *c,
+                                     const struct pub *p, uint8_t qos)
+{
+    struct image *image = &im->kinds[(c->version == MQTT_V5) << 1 | (qos > 0)];
+    if (LIKELY(image->p != NULL)) return image;
+    size_t room = 64 + p->topic.n + p->props.n + p->payload.n;
+    uint8_t *all = core_scratch(core, SCRATCH_IMAGE, room * ARRAY_LEN(im->kinds));
+    if (all == NULL) return NULL;
+    struct mqtt_publish_out m = {.topic = p->topic,
+                                 .props = p->props,
+                                 .payload = p->payload,
+                                 .expiry_s = p->expiry_s,
+                                 .packet_id = 1,
+                                 .qos = qos ? 1 : 0};
+    image->p = all + im->used;
+    im->used += room;
+    image->len = (uint32_t)(mqtt_publish_encode(image->p, c->version, &m) - image->p);
+    struct mqtt_frame f;
+    ASSERT(mqtt_frame_peek(bytes_of(image->p, image->len), 0, &f) == 0);
+    image->packet_id_at = f.head_len + 2u + (uint32_t)p->topic.n;
+    return image;
+}
+
+static bool image_fits(const struct images *im, const struct cconn *c, const struct pub *p,
+                       uint32_t subid)
+{
+    return im->share && subid == 0 && c->alias_out.max == 0 && p->payload.n <= IMAGE_PAYLOAD_MAX &&
+           c->listener->mount_point[0] == 0 && c->max_packet == UINT32_MAX &&
+           (c->version != MQTT_V5 || p->expiry_s == MQTT_NO_EXPIRY ||
+            p->created_ms == c->core->wall_ms);
+}
+
+static int put_image(struct cconn *c, const struct image *image, uint8_t first, uint16_t packet_id,
+                     size_t payload)
+{
+    uint8_t *d = conn_reserve(c, image->len);
+    if (d == NULL) return E_NOMEM;
+    memcpy(d, image->p, image->len);
+    d[0] = first;
+    if (packet_id) put_u16(d + image->packet_id_at, packet_id);
+    conn_commit(c, image->len);
+    c->core->stats.publish_sent++;
+    c->core->stats.publish_bytes_sent += payload;
+    return 0;
+}
+
+static int send_one(struct cconn *c, const struct pub *p, struct images *im, uint8_t qos,
+                    bool retain, uint32_t subid, uint16_t packet_id)
+{
+    if (image_fits(im, c, p, subid)) {
+        const struct image *image = image_get(c->core, im, c, p, qos);
+        uint8_t first = (uint8_t)(MQTT_PUBLISH << 4 | qos << 1 | retain);
+        if (image) return put_image(c, image, first, packet_id, p->payload.n);
+    }
+    struct outgoing o = {.topic = p->topic,
+                         .props = p->props,
+                         .payload = p->payload,
+                         .subid = subid,
+                         .qos = qos,
+                         .retain = retain,
+                         .packet_id = packet_id,
+                         .expiry_s = p->expiry_s};
+    return encode(c, &o);
+}
+
+/* ---- expiry ---- */
+
+/* Seconds left [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
+static uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
+{
+    if (expiry_s == MQTT_NO_EXPIRY) return expiry_s;
+    uint64_t waited_s = core->wall_ms > created_ms ? (core->wall_ms - created_ms) / 1000 : 0;
+    return waited_s >= expiry_s ? 0 : expiry_s - (uint32_t)waited_s;
+}
+
+/* ---- queueing ---- */
+
+void queue_item_release(struct core *core, const struct outq_item *item)
+{
+    if (item->flags & OUTQ_STORED)
+        store_drop(core->store, item->ref);
+    else
+        blob_unref((struct blob *)(uintptr_t)item->ref);
+    if (item->flags & OUTQ_SHARE) share_settled(core, item->subid);
+    core->stats.queued--;
+    core->stats.queued_bytes -= item->size;
+}
+
+static void count_drop(struct core *core, uint64_t *why, unsigned flags, uint32_t subid)
+{
+    core->stats.publish_dropped++;
+    (*why)++;
+    if (flags & OUTQ_SHARE) share_settled(core, subid);
+}
+
+static bool queue_full(const struct core *core, const struct session *s, size_t payload)
+{
+    const struct core_config *cfg = &core->cfg;
+    if (cfg->max_queued_messages && s->queue.count >= cfg->max_queued_messages) return true;
+    return cfg->max_queued_bytes && s->queue.bytes + payload > cfg->max_queued_bytes;
+}
+
+void deliver_enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                     unsigned flags, uint32_t subid)
+{
+    if (queue_full(core, s, p->payload.n)) {
+        if (!s->full_logged)
+            core_log(core, LOG_T_NOTICE, "Outgoing messages are being dropped for client %s.",
+                     s->client_id);
+        s->full_logged = true;
+        count_drop(core, &core->stats.dropped_queue_full, flags, subid);
+        return;
+    }
+    struct blob *b = pub_blob(p);
+    struct outq_item item = {.subid = subid,
+                             .size = (uint32_t)min_u64(p->payload.n, SIZE_CAP) & SIZE_CAP,
+                             .qos = qos & 3u,
+                             .flags = flags & 7u};
+    if (b && p->seq && s->expiry_s) {
+        item.flags |= OUTQ_STORED;
+        item.ref = store_hold(core->store, p->seq, b);
+    } else if (b) {
+        item.ref = (uint64_t)(uintptr_t)blob_ref(b);
+    }
+    if (b == NULL || outq_push(&s->queue, item) < 0) {
+        if (b && item.flags & OUTQ_STORED)
+            store_drop(core->store, item.ref);
+        else if (b)
+            blob_unref(b);
+        count_drop(core, &core->stats.dropped_no_memory, flags, subid);
+        return;
+    }
+    core->stats.queued++;
+    core->stats.queued_bytes += item.size;
+    struct cconn *c = s->conn;
+    if (c == NULL || c->state != CONN_UP) return;
+    if (s->queue.count >= deliver_queue_soft(core)) conn_congest(c, p);
+    if (!c->blocked && (s->queue.count == 1 || (flags & OUTQ_SHARE))) conn_ready(c, CORE_EV_OUTPUT);
+}
+
+/* ---- now ---- */
+
+static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, bool retain,
+                         uint32_t subid, struct images *im)
+{
+    uint32_t backlog = buf_len(&c->out);
+    if (UNLIKELY(backlog > core->cfg.output_soft_bytes)) {
+        if (c->slow || backlog > core->cfg.output_hard_bytes) {
+            count_drop(core, &core->stats.dropped_slow_reader, 0, 0);
+            return;
+        }
+        conn_congest(c, p);
+    }
+    if (UNLIKELY(send_one(c, p, im, 0, retain, subid, 0) == E_TOO_LARGE)) drop_too_large(c);
+}
+
+static struct inflight_entry *window_add(struct session *s, struct blob *b, uint8_t qos,
+                                         unsigned flags, uint32_t subid)
+{
+    struct inflight_entry *e =
+        inflight_add(&s->out, qos == 1 ? INFLIGHT_WAIT_PUBACK : INFLIGHT_WAIT_PUBREC);
+    if (e == NULL) return NULL;
+    e->body = b;
+    e->subid = subid;
+    e->flags = (uint8_t)flags;
+    e->sent_ms = s->core->now_ms;
+    s->inflight_bytes += msg_payload(b).n;
+    s->core->stats.inflight++;
+    if (UNLIKELY(s->out.count == 1)) session_retry_arm(s);
+    return e;
+}
+
+/* QoS 1 and 2 with the window open and nothing waiting. */
+static void deliver_window(struct core *core, struct pub *p, struct cconn *c, uint8_t qos,
+                           bool retain, uint32_t subid, struct images *im)
+{
+    struct session *s = c->session;
+    struct blob *b = pub_blob(p);
+    struct inflight_entry *e = b ? window_add(s, b, qos, retain ? OUTQ_RETAIN : 0, subid) : NULL;
+    if (e == NULL) {
+        count_drop(core, &core->stats.dropped_no_memory, 0, 0);
+        return;
+    }
+    blob_ref(b);
+    int rc = send_one(c, p, im, qos, retain, subid, e->packet_id);
+    if (UNLIKELY(rc < 0)) {
+        if (rc == E_TOO_LARGE) drop_too_large(c);
+        if (rc == E_TOO_LARGE) session_settle(s, e);
+    }
+}
+
+void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
+             uint32_t subid, struct images *im)
+{
+    struct cconn *c = s->conn;
+    bool up = c && c->state == CONN_UP;
+    if (UNLIKELY(p->retain && s->rjobs)) rjobs_note_live(s, p->hash);
+    if (qos == 0) {
+        if (LIKELY(up))
+            deliver_qos0(core, p, c, retain, subid, im);
+        else if (core->cfg.queue_qos0_messages && s->expiry_s)
+            deliver_enqueue(core, p, s, 0, retain ? OUTQ_RETAIN : 0, subid);
+        else
+            count_drop(core, &core->stats.dropped_qos0_offline, 0, 0);
+        return;
+    }
+    if (LIKELY(up && s->queue.count == 0 && s->unsent_count == 0 &&
+               buf_len(&c->out) < core->cfg.output_soft_bytes && conn_window_open(c))) {
+        uint32_t left = expiry_left(core, p->created_ms, p->expiry_s);
+        if (left == p->expiry_s) {
+            deliver_window(core, p, c, qos, retain, subid, im);
+            return;
+        }
+    }
+    deliver_enqueue(core, p, s, qos, retain ? OUTQ_RETAIN : 0, subid);
+}
+
+void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                   uint32_t member)
+{
+    deliver_enqueue(core, p, s, qos, OUTQ_SHARE, member);
+}
+
+/* ---- pulling ---- */
+
+static uint32_t real_subid(const struct core *core, unsigned flags, uint32_t subid)
+{
+    return flags & OUTQ_SHARE ? share_subid(core, subid) : subid;
+}
+
+/* Sends a message that waited; takes over b's reference (QoS > 0) or gives it back.  settle: tells
+ * a group when it is done. */
+static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item *item)
+{
+    struct core *core = c->core;
+    struct session *s = c->session;
+    const struct msg *m = msg_of(b);
+    struct outgoing o = {.topic = msg_topic(b),
+                         .props = msg_props(b),
+                         .payload = msg_payload(b),
+                         .qos = (uint8_t)item->qos,
+                         .retain = (item->flags & OUTQ_RETAIN) != 0,
+                         .subid = real_subid(core, item->flags, item->subid)};
+    o.expiry_s = expiry_left(core, m->created_ms, m->expiry_s);
+    if (o.expiry_s == 0) {
+        count_drop(core, &core->stats.dropped_expired, item->flags, item->subid);
+        blob_unref(b);
+        return;
+    }
+    struct inflight_entry *e = NULL;
+    if (o.qos) {
+        e = window_add(s, b, o.qos, item->flags & ~(unsigned)OUTQ_STORED, item->subid);
+        if (e == NULL) {
+            count_drop(core, &core->stats.dropped_no_memory, item->flags, item->subid);
+            blob_unref(b);
+            return;
+        }
+        o.packet_id = e->packet_id;
+    }
+    int rc = encode(c, &o);
+    if (rc == E_TOO_LARGE) drop_too_large(c);
+    if (e && rc == E_TOO_LARGE) session_settle(s, e);
+    if (e) return;
+    if (item->flags & OUTQ_SHARE) share_settled(core, item->subid);
+    blob_unref(b);
+}
+
+/* 0: one was taken off the queue; E_AGAIN: nothing can be sent now. */
+static int pull_queue(struct cconn *c)
+{
+    struct core *core = c->core;
+    struct session *s = c->session;
+    const struct outq_item *head = outq_peek(&s->queue);
+    if (head == NULL || (head->qos && !conn_window_open(c))) return E_AGAIN;
+    struct outq_item item = *head;
+    struct blob *b = (struct blob *)(uintptr_t)item.ref;
+    if (item.flags & OUTQ_STORED) {
+        int rc = store_fetch(core->store, item.ref, &b);
+        if (rc == E_AGAIN) {
+            if (c->fetching.next == NULL) list_push(&core->fetching, &c->fetching);
+            return E_AGAIN;
+        }
+        store_drop(core->store, item.ref);
+        if (rc < 0) b = NULL;
+    }
+    outq_pop(&s->queue);
+    core->stats.queued--;
+    core->stats.queued_bytes -= item.size;
+    if (b)
+        send_waiting(c, b, &item);
+    else
+        count_drop(core, &core->stats.dropped_queue_full, item.flags, item.subid);
+    if (s->queue.count == 0) s->full_logged = false;
+    return 0;
+}
+
+void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid)
+{
+    struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = OUTQ_RETAIN};
+    send_waiting(c, b, &item);
+}
+
+/* Sends an entry of the window (again). */
+static void send_inflight(struct cconn *c, struct inflight_entry *e, bool dup)
+{
+    struct session *s = c->session;
+    e->sent_ms = c->core->now_ms;
+    if (e->state == INFLIGHT_WAIT_PUBCOMP) {
+        conn_send_ack(c, MQTT_PUBREL, e->packet_id, 0, NULL);
+        return;
+    }
+    const struct blob *b = e->body;
+    const struct msg *m = msg_of(b);
+    struct outgoing o = {.topic = msg_topic(b),
+                         .props = msg_props(b),
+                         .payload = msg_payload(b),
+                         .dup = dup,
+                         .qos = e->state == INFLIGHT_WAIT_PUBACK ? 1 : 2,
+                         .retain = (e->flags & OUTQ_RETAIN) != 0,
+                         .packet_id = e->packet_id,
+                         .subid = real_subid(c->core, e->flags, e->subid)};
+    o.expiry_s = expiry_left(c->core, m->created_ms, m->expiry_s);
+    if (o.expiry_s == 0)
+        o.expiry_s = 1; /* its delivery had started: [MQTT-3.3.2-5] no longer applies */
+    if (encode(c, &o) == E_TOO_LARGE) {
+        drop_too_large(c);
+        session_settle(s, e);
+    }
+}
+
+/* What was in flight when the last connection ended, in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. */
+static int pull_unsent(struct cconn *c)
+{
+    struct session *s = c->session;
+    if (s->out.count - s->unsent_count >= c->window) return E_AGAIN;
+    struct inflight_entry *e = inflight_find(&s->out, s->unsent_first);
+    ASSERT(e != NULL && s->unsent_count > 0);
+    session_mark_sent(s, e);
+    c->core->stats.resent++;
+    send_inflight(c, e, true);
+    return 0;
+}
+
+void deliver_resend(struct cconn *c, struct inflight_entry *e) { send_inflight(c, e, true); }
+
+void deliver_pull(struct cconn *c)
+{
+    struct session *s = c->session;
+    while (c->state == CONN_UP && buf_len(&c->out) < OUTPUT_PULL) {
+        if (UNLIKELY(s->unsent_count)) {
+            if (pull_unsent(c) < 0) return;
+        } else if (s->queue.count) {
+            if (pull_queue(c) < 0) return;
+        } else if (s->rjobs == NULL || !rjobs_step(c)) {
+            return;
+        }
+    }
+}
+
+bool deliver_has_more(const struct cconn *c)
+{
+    struct session *s = c->session;
+    if (s->unsent_count) return s->out.count - s->unsent_count < c->window;
+    const struct outq_item *head = outq_peek(&s->queue);
+    if (head) return (head->qos == 0 || conn_window_open(c)) && c->fetching.next == NULL;
+    return s->rjobs != NULL && rjobs_can_step(c);
+}

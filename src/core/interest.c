@@ -1,0 +1,153 @@
+/* Interest: each core tells the others which filters it has holders for, so that a publish is
+ * mailed only to shards that want it; and fences: a SUBACK goes out when every shard has confirmed
+ * that it has read all mail posted before.  The shard's thread. */
+#include "core/core_int.h"
+#include "core/mailbox.h"
+#include "core/retained.h"
+
+enum interest { INTEREST_NONE, INTEREST_LIVE, INTEREST_DURABLE };
+
+struct fence {
+    struct fence *next;
+    uint32_t token, waiting;
+    session_id session; /* whose SUBACK it is; 0: a fence on behalf of another shard */
+    uint32_t epoch;
+    unsigned for_shard;
+    uint32_t for_token;
+    uint32_t len;
+    uint8_t suback[];
+};
+
+static enum interest interest_of(uint32_t locals, uint32_t durables)
+{
+    return durables ? INTEREST_DURABLE : locals ? INTEREST_LIVE : INTEREST_NONE;
+}
+
+void interest_changed(struct core *core, const struct filter *f, struct bytes text,
+                      uint32_t locals_before, uint32_t durables_before)
+{
+    enum interest now = interest_of(f->local_count, f->durable_count);
+    if (core->shards == 1 || text.n == 0 || now == interest_of(locals_before, durables_before))
+        return;
+    for (unsigned dst = 0; dst < core->shards; dst++) {
+        uint8_t *d = dst == core->shard ? NULL : mail_begin(core, dst, MAIL_INTEREST, 8 + text.n);
+        if (d) mail_end(core, dst, mail_put_bytes(mail_put_u32(d, now), text));
+    }
+}
+
+static void on_interest(struct core *core, unsigned src, struct rd *r)
+{
+    uint32_t state = mail_u32(r);
+    struct bytes text = mail_bytes(r);
+    ASSERT(rd_ok(r));
+    struct sub *sub = trie_find(&core->trie, text, src);
+    if (state == INTEREST_NONE) {
+        if (sub) trie_del(&core->trie, sub);
+    } else {
+        if (sub == NULL) sub = trie_add(&core->trie, text, SUB_SHARD, src, &core->remote_subs);
+        if (sub)
+            trie_set_durable(sub, state == INTEREST_DURABLE);
+        else
+            core->stats.dropped_no_memory++;
+    }
+    core->generation++;
+}
+
+/* ---- fences ---- */
+
+static void fence_done(struct core *core, struct fence *f)
+{
+    struct session *s = core_session(core, f->session);
+    if (f->session == 0) {
+        uint8_t *d = mail_begin(core, f->for_shard, MAIL_FENCE_DONE, 4);
+        if (d) mail_end(core, f->for_shard, mail_put_u32(d, f->for_token));
+    } else if (s) {
+        struct cconn *c = s->conn;
+        if (c && s->epoch == f->epoch && c->state == CONN_UP) {
+            uint8_t *d = conn_reserve(c, f->len);
+            if (d) conn_commit(c, (size_t)(put_mem(d, bytes_of(f->suback, f->len)) - d));
+        }
+        rjobs_start(s);
+    }
+    mem_free(f);
+}
+
+/* Posts the fence to the shards in mask; without memory or shards it is done at once. */
+static void fence_start(struct core *core, struct fence *f, uint64_t mask, bool deep)
+{
+    f->token = ++core->next_token;
+    f->next = core->fences;
+    core->fences = f;
+    f->waiting = 1; /* held while posting */
+    for (unsigned dst = 0; dst < core->shards; dst++) {
+        uint8_t *d = mask >> dst & 1 ? mail_begin(core, dst, MAIL_FENCE, 8) : NULL;
+        if (d == NULL) continue;
+        mail_end(core, dst, mail_put_u32(mail_put_u32(d, f->token), deep));
+        f->waiting++;
+    }
+    fence_answered(core, f->token);
+}
+
+void fence_answered(struct core *core, uint32_t token)
+{
+    for (struct fence **at = &core->fences; *at; at = &(*at)->next) {
+        struct fence *f = *at;
+        if (f->token != token) continue;
+        if (--f->waiting == 0) {
+            *at = f->next;
+            fence_done(core, f);
+        }
+        return;
+    }
+}
+
+static uint64_t other_shards(const struct core *core)
+{
+    uint64_t all = core->shards == 64 ? UINT64_MAX : ((uint64_t)1 << core->shards) - 1;
+    return all & ~((uint64_t)1 << core->shard);
+}
+
+void interest_fence(struct cconn *c, struct bytes suback, bool deep)
+{
+    struct core *core = c->core;
+    struct fence *f = mem_alloc(sizeof *f + suback.n);
+    if (f == NULL) {
+        conn_end(c, MQTT_SERVER_BUSY, "disconnected: out of memory");
+        return;
+    }
+    *f = (struct fence){
+        .session = c->session->id, .epoch = c->session->epoch, .len = (uint32_t)suback.n};
+    memcpy(f->suback, suback.p, suback.n);
+    fence_start(core, f, other_shards(core) | (deep ? (uint64_t)1 << core->shard : 0), deep);
+}
+
+static void on_fence(struct core *core, unsigned src, struct rd *r)
+{
+    uint32_t token = mail_u32(r);
+    bool deep = mail_u32(r) != 0;
+    ASSERT(rd_ok(r));
+    struct fence *f = mem_alloc(sizeof *f);
+    if (f == NULL) return; /* that SUBACK is not sent; the client will ask again */
+    *f = (struct fence){.for_shard = src, .for_token = token};
+    fence_start(core, f, deep ? other_shards(core) : 0, false);
+}
+
+void interest_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)
+{
+    if (kind == MAIL_INTEREST)
+        on_interest(core, src, r);
+    else if (kind == MAIL_FENCE)
+        on_fence(core, src, r);
+    else
+        fence_answered(core, mail_u32(r));
+}
+
+void interest_free(struct core *core)
+{
+    while (core->fences) {
+        struct fence *f = core->fences;
+        core->fences = f->next;
+        mem_free(f);
+    }
+    while (core->remote_subs) trie_del(&core->trie, core->remote_subs);
+}

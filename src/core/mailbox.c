@@ -1,0 +1,173 @@
+/* Posting and reading mail between cores.  Bytes are copied into the letter and read from it in
+ * place, as from a socket: no memory is shared between shards, so nothing is counted atomically. */
+#include "core/mailbox.h"
+
+#include "core/retained.h"
+#include "core/share.h"
+
+struct mail_head {
+    uint32_t len; /* of the fields that follow */
+    uint32_t kind;
+};
+
+uint8_t *mail_begin(struct core *core, unsigned dst, enum mail_kind kind, size_t size)
+{
+    struct buf *b = &core->mail[dst].buf;
+    if (b->data == NULL && core->spare_count > 0) *b = core->spare[--core->spare_count];
+    uint8_t *d =
+        size < UINT32_MAX / 2 ? buf_reserve(b, (uint32_t)(sizeof(struct mail_head) + size)) : NULL;
+    if (d == NULL) {
+        core->stats.dropped_no_memory++;
+        return NULL;
+    }
+    struct mail_head head = {0, kind};
+    memcpy(d, &head, sizeof head);
+    return d + sizeof head;
+}
+
+void mail_end(struct core *core, unsigned dst, uint8_t *end)
+{
+    struct buf *b = &core->mail[dst].buf;
+    uint8_t *start = b->data + b->tail;
+    uint32_t len = (uint32_t)((size_t)(end - start) - sizeof(struct mail_head));
+    memcpy(start + offsetof(struct mail_head, len), &len, sizeof len);
+    buf_commit(b, (uint32_t)(end - start));
+}
+
+size_t mail_pub_size(const struct pub *p) { return 64 + p->topic.n + p->props.n + p->payload.n; }
+
+uint8_t *mail_put_pub(uint8_t *d, const struct pub *p)
+{
+    d = mail_put_u64(d, p->hash);
+    d = mail_put_u64(d, p->seq);
+    d = mail_put_u64(d, p->created_ms);
+    d = mail_put_u64(d, p->origin_session);
+    d = mail_put_u32(d, p->expiry_s);
+    d = mail_put_u32(d, p->qos | (uint32_t)p->retain << 8 | (uint32_t)p->origin << 16);
+    return mail_put_bytes(mail_put_bytes(mail_put_bytes(d, p->topic), p->props), p->payload);
+}
+
+void mail_get_pub(struct rd *r, struct pub *p)
+{
+    *p = (struct pub){.hash = mail_u64(r)};
+    p->seq = mail_u64(r);
+    p->created_ms = mail_u64(r);
+    p->origin_session = mail_u64(r);
+    p->expiry_s = mail_u32(r);
+    uint32_t bits = mail_u32(r);
+    p->qos = bits & 3;
+    p->retain = bits >> 8 & 1;
+    p->origin = bits >> 16;
+    p->topic = mail_bytes(r);
+    p->props = mail_bytes(r);
+    p->payload = mail_bytes(r);
+    ASSERT(rd_ok(r));
+}
+
+void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags)
+{
+    uint8_t *d = mail_begin(core, dst, MAIL_PUBLISH, 4 + mail_pub_size(p));
+    if (d) mail_end(core, dst, mail_put_pub(mail_put_u32(d, flags), p));
+}
+
+void mail_session(struct core *core, unsigned dst, enum mail_kind kind, session_id session)
+{
+    uint8_t *d = mail_begin(core, dst, kind, 8);
+    if (d) mail_end(core, dst, mail_put_u64(d, session));
+}
+
+bool mail_full(const struct core *core, unsigned dst)
+{
+    return buf_len(&core->mail[dst].buf) > MAIL_SOFT;
+}
+
+static void on_publish(struct core *core, struct rd *r)
+{
+    struct pub p;
+    uint32_t flags = mail_u32(r);
+    mail_get_pub(r, &p);
+    if (flags & MAIL_RETAIN_SET) retained_set(core, &p);
+    if (flags & MAIL_ROUTE) router_deliver(core, &p, route_get(core, p.topic, p.hash));
+    blob_unref(p.blob);
+}
+
+static void on_pause(struct core *core, unsigned kind, struct rd *r)
+{
+    struct session *s = core_session(core, mail_u64(r));
+    struct cconn *c = s ? s->conn : NULL;
+    if (c == NULL || c->state != CONN_UP) return;
+    if (kind == MAIL_RESUME) {
+        conn_resume(c);
+    } else if (!c->paused) {
+        c->paused = true;
+        core->stats.publishers_paused++;
+    }
+}
+
+static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
+{
+    if (kind == MAIL_PUBLISH)
+        on_publish(core, r);
+    else if (kind <= MAIL_FENCE_DONE)
+        interest_mail_in(core, src, kind, r);
+    else if (kind <= MAIL_RESUME)
+        on_pause(core, kind, r);
+    else if (kind <= MAIL_RETAIN_DONE)
+        retained_mail_in(core, src, kind, r);
+    else
+        share_mail_in(core, src, kind, r);
+}
+
+void core_mail_in(struct core *core, unsigned src, struct bytes mail)
+{
+    while (mail.n > 0) {
+        struct mail_head head;
+        ASSERT(mail.n >= sizeof head);
+        memcpy(&head, mail.p, sizeof head);
+        ASSERT(mail.n >= sizeof head + head.len && head.kind > 0 && head.kind < MAIL_KINDS);
+        struct rd r = rd_of(bytes_of(mail.p + sizeof head, head.len));
+        letter(core, src, head.kind, &r);
+        mail = bytes_skip(mail, sizeof head + head.len);
+    }
+}
+
+bool core_mail_take(struct core *core, unsigned dst, struct buf *out)
+{
+    struct buf *b = &core->mail[dst].buf;
+    if (buf_len(b) == 0) return false;
+    *out = *b;
+    *b = (struct buf){0};
+    while (!list_empty(&core->mail_waiters))
+        conn_resume(CONTAINER_OF(core->mail_waiters.next, struct cconn, waiting));
+    return true;
+}
+
+void core_mail_recycle(struct core *core, struct buf *empty)
+{
+    empty->head = empty->tail = 0;
+    if (core->spare_count < SPARE_BUFS && empty->cap <= SPARE_CAP)
+        core->spare[core->spare_count++] = *empty;
+    else
+        buf_fini(empty);
+    *empty = (struct buf){0};
+}
+
+size_t core_mail_pending(const struct core *core, unsigned dst)
+{
+    return buf_len(&core->mail[dst].buf);
+}
+
+void mailbox_self(struct core *core)
+{
+    struct buf b;
+    while (core_mail_take(core, core->shard, &b)) {
+        core_mail_in(core, core->shard, buf_view(&b));
+        core_mail_recycle(core, &b);
+    }
+}
+
+void mailbox_free(struct core *core)
+{
+    for (unsigned i = 0; i < core->shards; i++) buf_fini(&core->mail[i].buf);
+    retained_asks_free(core);
+}

@@ -1,0 +1,94 @@
+/* Mail between cores: bytes of the same process, so numbers are in the machine's own order.  Each
+ * letter is a struct mail_head followed by its fields; the reader is the bounds-checked struct rd.
+ */
+#ifndef CORE_MAILBOX_H
+#define CORE_MAILBOX_H
+
+#include "core/core_int.h"
+
+enum mail_kind {
+    MAIL_PUBLISH = 1,
+    MAIL_INTEREST,
+    MAIL_FENCE,
+    MAIL_FENCE_DONE,
+    MAIL_PAUSE,
+    MAIL_RESUME,
+    MAIL_RETAIN_ASK,
+    MAIL_RETAIN_MSG,
+    MAIL_RETAIN_DONE,
+    MAIL_SHARE_JOIN,
+    MAIL_SHARE_LEAVE,
+    MAIL_SHARE_DELIVER,
+    MAIL_SHARE_SETTLED,
+    MAIL_SHARE_RETURN,
+    MAIL_KINDS,
+};
+
+/* Starts a letter of at most `size` bytes after its head; write the fields with mail_put_*, then
+ * mail_end().  NULL without memory: the letter is lost and counted (dropped_no_memory). */
+uint8_t *mail_begin(struct core *core, unsigned dst, enum mail_kind kind, size_t size);
+void mail_end(struct core *core, unsigned dst, uint8_t *end);
+
+static inline uint8_t *mail_put_u32(uint8_t *d, uint32_t v)
+{
+    return memcpy(d, &v, sizeof v), d + sizeof v;
+}
+static inline uint8_t *mail_put_u64(uint8_t *d, uint64_t v)
+{
+    return memcpy(d, &v, sizeof v), d + sizeof v;
+}
+
+static inline uint8_t *mail_put_bytes(uint8_t *d, struct bytes b)
+{
+    return put_mem(mail_put_u32(d, (uint32_t)b.n), b);
+}
+
+static inline uint32_t mail_u32(struct rd *r)
+{
+    uint32_t v = 0;
+    struct bytes b = rd_take(r, sizeof v);
+    if (b.n) memcpy(&v, b.p, sizeof v);
+    return v;
+}
+
+static inline uint64_t mail_u64(struct rd *r)
+{
+    uint64_t v = 0;
+    struct bytes b = rd_take(r, sizeof v);
+    if (b.n) memcpy(&v, b.p, sizeof v);
+    return v;
+}
+
+static inline struct bytes mail_bytes(struct rd *r)
+{
+    uint32_t n = mail_u32(r);
+    return rd_take(r, n);
+}
+
+/* A message as it stands in PUBLISH, RETAIN_MSG, SHARE_DELIVER and SHARE_RETURN letters. */
+size_t mail_pub_size(const struct pub *p);
+uint8_t *mail_put_pub(uint8_t *d, const struct pub *p);
+void mail_get_pub(struct rd *r, struct pub *p); /* views into the letter; p->blob is NULL */
+
+enum mail_publish_flags { MAIL_ROUTE = 1, MAIL_RETAIN_SET = 2 };
+void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags);
+/* A letter that is only a session: PAUSE, RESUME. */
+void mail_session(struct core *core, unsigned dst, enum mail_kind kind, session_id session);
+bool mail_full(const struct core *core, unsigned dst); /* publishers should wait */
+void mailbox_free(struct core *core);
+void mailbox_self(struct core *core); /* delivers what this shard has posted to itself */
+
+/* ---- interest.c: filters that other shards must know of, and fences ---- */
+
+/* To be called after the local holders of a filter changed from those counts: tells the others when
+ * that matters to them.  f may be NULL when it is gone. */
+void interest_changed(struct core *core, const struct filter *f, struct bytes text,
+                      uint32_t locals_before, uint32_t durables_before);
+void interest_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);
+/* Sends the SUBACK when every shard has answered: their mail is in order, so then they know the
+ * interests posted before.  deep: they first wait for their own posts too (group owners). */
+void interest_fence(struct cconn *c, struct bytes suback, bool deep);
+void fence_answered(struct core *core, uint32_t token);
+void interest_free(struct core *core);
+
+#endif

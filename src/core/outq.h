@@ -1,0 +1,38 @@
+/* A session's queue of messages that wait for the window or for the client to come back.  16 bytes
+ * an item in chunks that double, so that a short queue is small and a long one is never copied. */
+#ifndef CORE_OUTQ_H
+#define CORE_OUTQ_H
+
+#include "base/blob.h"
+#include "store/store.h"
+
+enum outq_flags {
+    OUTQ_STORED = 1, /* ref is a store_ref; else it is a struct blob */
+    OUTQ_RETAIN = 2, /* deliver with RETAIN set */
+    OUTQ_SHARE = 4,  /* subid is the index of a group membership */
+};
+
+struct outq_item {
+    uint64_t ref;
+    uint32_t subid;
+    uint32_t size : 27; /* payload bytes, capped */
+    uint32_t qos : 2;
+    uint32_t flags : 3; /* enum outq_flags */
+};
+_Static_assert(sizeof(struct outq_item) == 16, "10 M queued messages have to fit");
+
+struct outq_chunk;
+struct outq {
+    struct outq_chunk *head, *tail;
+    uint32_t count;
+    uint64_t bytes; /* payload bytes of all items */
+};
+
+/* Appends; the item's reference is the queue's from then on.  E_NOMEM: nothing has changed. */
+MUST_USE int outq_push(struct outq *q, struct outq_item item);
+struct outq_item *
+outq_peek(struct outq *q);      /* the oldest, NULL when empty; valid until the next call */
+void outq_pop(struct outq *q);  /* removes the oldest; its reference is the caller's */
+void outq_trim(struct outq *q); /* frees the memory when empty */
+
+#endif

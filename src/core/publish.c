@@ -1,0 +1,312 @@
+/* PUBLISH from a client: checks, QoS handshake with the publisher, and the acknowledgements that
+ * wait for the store (DESIGN section 4: PUBACK and PUBREC mean that the message is safe).  The
+ * shard's thread.
+ *
+ * The pending ring is ordered by sequence, as this shard's appends are:
+ *   append -> seq 7, 8, 9 -> pending [7 8 9] -> store_poll() = 8 -> PUBACK for 7 and 8
+ */
+#include "core/core_int.h"
+#include "core/mailbox.h"
+#include "core/retained.h"
+
+bool topic_is_reserved(struct bytes topic)
+{
+    static const char *const prefixes[] = {"$SYS/",  "$share/", "$filter/", "$replay/",
+                                           "$dead/", "$queue/", "$pub/",    "$delayed/"};
+    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
+        if (bytes_starts(topic, prefixes[i])) return true;
+    return bytes_eq(topic, bytes_str("$SYS"));
+}
+
+int pub_store(struct core *core, struct pub *p)
+{
+    struct blob *b = pub_blob(p);
+    if (b == NULL) return E_NOMEM;
+    int rc = store_append(core->store, b, &p->seq);
+    if (rc == 0) msg_of(b)->seq = p->seq;
+    return rc;
+}
+
+/* ---- acknowledgements that wait ---- */
+
+static struct pending *pending_at(struct core *core, uint32_t i)
+{
+    return &core->pending[(core->pending_head + i) & (core->pending_cap - 1)];
+}
+
+static int pending_room(struct core *core)
+{
+    if (core->pending_count < core->pending_cap) return 0;
+    if (core->pending_cap >= PENDING_MAX) return E_FULL;
+    uint32_t cap = core->pending_cap ? core->pending_cap * 2 : 64;
+    struct pending *ring = mem_alloc(cap * sizeof *ring);
+    if (ring == NULL) return E_NOMEM;
+    for (uint32_t i = 0; i < core->pending_count; i++) ring[i] = *pending_at(core, i);
+    mem_free(core->pending);
+    core->pending = ring;
+    core->pending_cap = cap;
+    core->pending_head = 0;
+    return 0;
+}
+
+static struct pending *pending_find(struct core *core, session_id session, uint16_t packet_id)
+{
+    for (uint32_t i = 0; i < core->pending_count; i++) {
+        struct pending *w = pending_at(core, i);
+        if (w->session == session && w->packet_id == packet_id && w->type == MQTT_PUBREC) return w;
+    }
+    return NULL;
+}
+
+static void pending_release(struct core *core, struct pending *w)
+{
+    struct session *s = core_session(core, w->session);
+    if (w->route) {
+        struct pub p;
+        pub_of_blob(core, w->blob, &p);
+        p.from = s;
+        p.origin_session = w->session;
+        router_publish(core, &p, route_get(core, p.topic, p.hash));
+    }
+    blob_unref(w->blob);
+    struct cconn *c = s ? s->conn : NULL;
+    if (c == NULL || s->epoch != w->epoch) return;
+    if (c->inbound) c->inbound--;
+    if (c->state == CONN_UP) conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
+}
+
+bool core_settle(struct core *core)
+{
+    uint64_t safe = core->pending_count ? store_poll(core->store) : 0;
+    while (core->pending_count && pending_at(core, 0)->seq <= safe) {
+        struct pending w = *pending_at(core, 0);
+        core->pending_head = (core->pending_head + 1) & (core->pending_cap - 1);
+        core->pending_count--;
+        pending_release(core, &w);
+    }
+    while (!list_empty(&core->fetching)) {
+        struct cconn *c = CONTAINER_OF(core->fetching.next, struct cconn, fetching);
+        list_del(&c->fetching);
+        if (!c->blocked) conn_ready(c, CORE_EV_OUTPUT);
+    }
+    mailbox_self(core);
+    return core->pending_count > 0;
+}
+
+void pending_free(struct core *core)
+{
+    for (uint32_t i = 0; i < core->pending_count; i++) blob_unref(pending_at(core, i)->blob);
+    core->pending_count = 0;
+}
+
+/* ---- one PUBLISH ---- */
+
+struct inbound {
+    struct mqtt_publish m;
+    struct pub pub;
+    const struct route *route;
+};
+
+static void answer(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
+{
+    if (in->m.qos == 0) return;
+    conn_send_ack(c, in->m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, in->m.packet_id, reason, why);
+}
+
+/* A publish that is refused by itself: MQTT 5 is told, 3.x is acknowledged [MQTT-3.3.5-2]. */
+static int refuse(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
+{
+    struct core *core = c->core;
+    core->stats.publish_dropped++;
+    if (!c->refused_logged) {
+        c->refused_logged = true;
+        core_log(core, LOG_T_WARNING, "Client %s: publish to %.*s refused: %s.",
+                 c->session->client_id, (int)min_u64(in->m.topic.n, 200),
+                 (const char *)in->m.topic.p, why);
+    }
+    if (c->version == MQTT_V5) {
+        answer(c, in, reason, why);
+        return 0;
+    }
+    if (in->m.qos == 2 && pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    answer(c, in, 0, NULL);
+    return 0;
+}
+
+/* Properties and alias of a v5 PUBLISH. */
+static int read_props(struct cconn *c, struct inbound *in, struct mqtt_props *props)
+{
+    struct core *core = c->core;
+    props->present = 0;
+    if (in->m.props.n == 0) return in->m.topic.n ? 0 : E_PROTOCOL;
+    int rc = mqtt_publish_props(&in->m, props);
+    if (rc < 0) return rc;
+    if (mqtt_has(props, MQTT_P_TOPIC_ALIAS)) {
+        rc = alias_in_resolve(&c->alias_in, props->topic_alias, &in->m.topic);
+        if (rc < 0) return rc;
+    }
+    if (in->m.topic.n == 0) return E_PROTOCOL; /* 3.3.2.3.4 */
+    if (mqtt_has(props, MQTT_P_MESSAGE_EXPIRY)) in->pub.expiry_s = props->message_expiry;
+    uint8_t *d = core_scratch(core, SCRATCH_PROPS, in->m.props.n);
+    if (d == NULL) return E_NOMEM;
+    in->pub.props = bytes_of(d, mqtt_props_forward(in->m.props, d));
+    return 0;
+}
+
+static int mount(struct cconn *c, struct inbound *in)
+{
+    struct bytes prefix = bytes_str(c->listener->mount_point);
+    if (prefix.n + in->m.topic.n > MQTT_TOPIC_MAX) return E_TOPIC_NAME;
+    uint8_t *d = core_scratch(c->core, SCRATCH_TOPIC, prefix.n + in->m.topic.n);
+    if (d == NULL) return E_NOMEM;
+    put_mem(put_mem(d, prefix), in->m.topic);
+    in->pub.topic = bytes_of(d, prefix.n + in->m.topic.n);
+    return 0;
+}
+
+/* The topic's route.  One that is cached proves that the name is valid, so only others are looked
+ * at. */
+static int find_route(struct cconn *c, struct inbound *in)
+{
+    struct core *core = c->core;
+    in->pub.topic = in->m.topic;
+    if (UNLIKELY(c->listener->mount_point[0])) {
+        int rc = mount(c, in);
+        if (rc < 0) return rc;
+    }
+    in->pub.hash = hash_bytes(in->pub.topic, core->seed);
+    in->route = route_cached(core, in->pub.topic, in->pub.hash);
+    if (LIKELY(in->route != NULL)) return 0;
+    if (!mqtt_topic_name_ok(in->pub.topic, core->cfg.max_topic_levels))
+        return bytes_is_utf8(in->m.topic) ? E_TOPIC_NAME
+                                          : E_MALFORMED; /* [MQTT-1.5.4-1], [MQTT-3.3.2-2] */
+    in->route = route_get(core, in->pub.topic, in->pub.hash);
+    return 0;
+}
+
+/* What this listener or configuration does not take.  0: go on; E_AGAIN: answered, done. */
+static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_props *props)
+{
+    const struct core_config *cfg = &c->core->cfg;
+    if (in->m.qos > c->listener->max_qos) {
+        conn_end(c, MQTT_QOS_NOT_SUPPORTED,
+                 "disconnected: QoS not supported"); /* [MQTT-3.2.2-11] */
+        return E_AGAIN;
+    }
+    if (in->m.retain && !cfg->retain_available) {
+        conn_end(c, MQTT_RETAIN_NOT_SUPPORTED,
+                 "disconnected: retain not supported"); /* [MQTT-3.2.2-14] */
+        return E_AGAIN;
+    }
+    if (cfg->message_size_limit && in->m.payload.n > cfg->message_size_limit) {
+        int rc = refuse(c, in, MQTT_PACKET_TOO_LARGE, "larger than message_size_limit");
+        return rc < 0 ? rc : E_AGAIN;
+    }
+    if (in->m.topic.p[0] == '$' && topic_is_reserved(in->m.topic)) {
+        int rc =
+            refuse(c, in, MQTT_TOPIC_NAME_INVALID, "this topic is not for clients to publish to");
+        return rc < 0 ? rc : E_AGAIN;
+    }
+    if (mqtt_has(props, MQTT_P_PAYLOAD_FORMAT) && props->payload_format == 1 &&
+        !bytes_is_utf8(in->m.payload)) {
+        if (in->m.qos == 0) return E_PAYLOAD_FORMAT;
+        int rc = refuse(c, in, MQTT_PAYLOAD_FORMAT_INVALID,
+                        "the payload is not UTF-8 as its format indicator says");
+        return rc < 0 ? rc : E_AGAIN;
+    }
+    return 0;
+}
+
+/* Appends and queues the acknowledgement; routes at once unless exactly-once needs it logged first.
+ */
+static int publish_stored(struct cconn *c, struct inbound *in)
+{
+    struct core *core = c->core;
+    struct session *s = c->session;
+    struct pub *p = &in->pub;
+    int rc = p->qos ? pending_room(core) : 0;
+    if (rc == 0) rc = pub_store(core, p);
+    if (rc == E_FULL) {
+        if (c->version != MQTT_V5)
+            return E_FULL; /* no acknowledgement: the client will send it again */
+        return refuse(c, in, MQTT_QUOTA_EXCEEDED, "the store has no space");
+    }
+    if (rc < 0) return rc;
+    bool later = p->qos == 2 && s->expiry_s != 0;
+    if (p->qos == 2 && pidset_add(&s->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    bool any = later || router_publish(core, p, in->route);
+    if (p->qos == 0) return 0;
+    c->inbound++;
+    *pending_at(core, core->pending_count++) =
+        (struct pending){.seq = p->seq,
+                         .session = s->id,
+                         .epoch = s->epoch,
+                         .packet_id = in->m.packet_id,
+                         .route = later,
+                         .type = p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
+                         .blob = later ? blob_ref(p->blob) : NULL,
+                         .reason = any || c->version != MQTT_V5 ? 0 : MQTT_NO_MATCHING_SUBSCRIBERS};
+    return 0;
+}
+
+static int publish_now(struct cconn *c, struct inbound *in)
+{
+    if (in->m.qos == 2 && pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    bool any = router_publish(c->core, &in->pub, in->route);
+    answer(c, in, any || c->version != MQTT_V5 ? 0 : MQTT_NO_MATCHING_SUBSCRIBERS, NULL);
+    return 0;
+}
+
+/* QoS 1 and 2: flow control and what was seen before.  E_AGAIN: answered. */
+static int check_window(struct cconn *c, const struct inbound *in)
+{
+    struct core *core = c->core;
+    struct session *s = c->session;
+    if (in->m.qos == 2 && s->in2.count &&
+        pidset_has(&s->in2, in->m.packet_id)) { /* [MQTT-4.3.3-10] */
+        struct pending *w = pending_find(core, s->id, in->m.packet_id);
+        if (w)
+            w->epoch = s->epoch; /* answered when it is stored, on this connection */
+        else
+            answer(c, in, 0, NULL);
+        return E_AGAIN;
+    }
+    uint32_t limit = core->cfg.max_inflight_messages ? core->cfg.max_inflight_messages : 65535;
+    if (c->version == MQTT_V5 && c->inbound + s->in2.count >= limit)
+        return E_RECEIVE_MAX; /* [MQTT-3.3.4-9] */
+    return 0;
+}
+
+int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
+{
+    struct core *core = c->core;
+    struct inbound in;
+    struct mqtt_props props;
+    int rc = mqtt_publish_decode(c->version, flags, body, &in.m);
+    if (rc < 0) return rc;
+    core->stats.publish_received++;
+    core->stats.publish_bytes_received += in.m.payload.n;
+    in.pub = (struct pub){.payload = in.m.payload,
+                          .created_ms = core->wall_ms,
+                          .expiry_s = MQTT_NO_EXPIRY,
+                          .qos = in.m.qos,
+                          .retain = in.m.retain,
+                          .from = c->session,
+                          .origin = core->shard,
+                          .origin_session = c->session->id};
+    props.present = 0;
+    if (c->version == MQTT_V5)
+        rc = read_props(c, &in, &props);
+    else if (in.m.topic.n == 0)
+        rc = E_TOPIC_NAME; /* [MQTT-4.7.3-1] */
+    if (rc == 0) rc = find_route(c, &in);
+    if (rc == 0 && in.m.qos) rc = check_window(c, &in);
+    if (rc == 0) rc = check_limits(c, &in, &props);
+    if (rc < 0) return rc == E_AGAIN ? 0 : rc;
+    bool stored = in.m.retain || (in.m.qos && in.route->durable) ||
+                  (in.m.qos == 2 && c->session->expiry_s != 0) ||
+                  (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages);
+    rc = stored ? publish_stored(c, &in) : publish_now(c, &in);
+    blob_unref(in.pub.blob);
+    return rc;
+}

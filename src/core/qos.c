@@ -1,0 +1,183 @@
+/* Acknowledgements from subscribers, PUBREL from publishers, and sending again: on reconnect for
+ * everyone, after retry_interval for 3.x only, as MQTT 5 forbids it on a live connection
+ * [MQTT-4.4.0-1].  The shard's thread. */
+#include "core/core_int.h"
+#include "core/share.h"
+
+enum { RETRY_JITTER_PERCENT = 10 };
+
+void session_mark_sent(struct session *s, struct inflight_entry *e)
+{
+    ASSERT(e->tag && s->unsent_count > 0);
+    e->tag = 0;
+    s->unsent_count--;
+    if (e->packet_id != s->unsent_first) return;
+    struct inflight_entry *next = inflight_next(&s->out, e);
+    while (next && !next->tag) next = inflight_next(&s->out, next);
+    s->unsent_first = next ? next->packet_id : 0;
+}
+
+void session_settle(struct session *s, struct inflight_entry *e)
+{
+    if (e->body) {
+        s->inflight_bytes -= msg_payload(e->body).n;
+        blob_unref(e->body);
+    }
+    if (UNLIKELY(e->flags & OUTQ_SHARE)) share_settled(s->core, e->subid);
+    if (UNLIKELY(e->tag)) session_mark_sent(s, e);
+    s->core->stats.inflight--;
+    inflight_del(&s->out, e);
+}
+
+/* The window has moved: what waits can be pulled. */
+static void window_moved(struct cconn *c)
+{
+    if (!c->blocked && (c->session->queue.count || c->session->unsent_count || c->session->rjobs))
+        conn_ready(c, CORE_EV_OUTPUT);
+}
+
+static int on_puback(struct cconn *c, const struct mqtt_ack *a)
+{
+    struct session *s = c->session;
+    struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
+    if (e == NULL) return 0; /* settled already; harmless */
+    if (e->state != INFLIGHT_WAIT_PUBACK) return E_PROTOCOL;
+    session_settle(s, e); /* also with a failure: [MQTT-4.4.0-2], [MQTT-4.8.2-6] */
+    window_moved(c);
+    return 0;
+}
+
+static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
+{
+    struct session *s = c->session;
+    struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
+    if (e && e->state == INFLIGHT_WAIT_PUBACK) return E_PROTOCOL;
+    if (e == NULL) {
+        if (a->reason < MQTT_UNSPECIFIED_ERROR)
+            conn_send_ack(c, MQTT_PUBREL, a->packet_id,
+                          c->version == MQTT_V5 ? MQTT_PACKET_ID_NOT_FOUND : 0, NULL);
+        return 0;
+    }
+    if (a->reason >= MQTT_UNSPECIFIED_ERROR) { /* [MQTT-4.3.3-4] */
+        session_settle(s, e);
+        window_moved(c);
+        return 0;
+    }
+    if (e->body) {
+        s->inflight_bytes -= msg_payload(e->body).n;
+        blob_unref(e->body);
+        e->body = NULL;
+    }
+    if (e->tag) session_mark_sent(s, e); /* the answer to what went out on an earlier connection */
+    e->state = INFLIGHT_WAIT_PUBCOMP;
+    e->sent_ms = c->core->now_ms;
+    e->tries = 0;
+    conn_send_ack(c, MQTT_PUBREL, a->packet_id, 0, NULL);
+    return 0;
+}
+
+static int on_pubrel(struct cconn *c, const struct mqtt_ack *a)
+{
+    bool known = pidset_del(&c->session->in2, a->packet_id);
+    conn_send_ack(c, MQTT_PUBCOMP, a->packet_id,
+                  known || c->version != MQTT_V5 ? 0 : MQTT_PACKET_ID_NOT_FOUND, NULL);
+    return 0; /* [MQTT-4.3.3-11] */
+}
+
+static int on_pubcomp(struct cconn *c, const struct mqtt_ack *a)
+{
+    struct session *s = c->session;
+    struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
+    if (e == NULL) return 0;
+    if (e->state != INFLIGHT_WAIT_PUBCOMP) return E_PROTOCOL;
+    session_settle(s, e);
+    window_moved(c);
+    return 0;
+}
+
+int conn_handle_ack(struct cconn *c, unsigned type, struct bytes body)
+{
+    struct mqtt_ack a;
+    int rc = mqtt_ack_decode(c->version, type, body, &a);
+    if (rc < 0) return rc;
+    switch (type) {
+    case MQTT_PUBACK: return on_puback(c, &a);
+    case MQTT_PUBREC: return on_pubrec(c, &a);
+    case MQTT_PUBREL: return on_pubrel(c, &a);
+    default: return on_pubcomp(c, &a);
+    }
+}
+
+/* ---- sending again ---- */
+
+void session_unsent_all(struct session *s)
+{
+    struct inflight_entry *first = inflight_first(&s->out);
+    for (struct inflight_entry *e = first; e; e = inflight_next(&s->out, e)) e->tag = 1;
+    s->unsent_count = s->out.count;
+    s->unsent_first = first ? first->packet_id : 0;
+}
+
+void session_resumed(struct session *s)
+{
+    if (s->out.count) session_retry_arm(s);
+    if (s->unsent_count || s->queue.count || s->rjobs) conn_ready(s->conn, CORE_EV_OUTPUT);
+}
+
+static uint64_t retry_after(struct core *core, const struct inflight_entry *e)
+{
+    uint64_t ms = core->cfg.retry_interval_ms, most = max_u64(core->cfg.retry_max_interval_ms, ms);
+    for (unsigned i = 0; i < e->tries && ms < most; i++) ms *= 2;
+    ms = min_u64(ms, most);
+    return ms + rng_below(&core->rng, ms * RETRY_JITTER_PERCENT / 100 + 1);
+}
+
+void session_retry_arm(struct session *s)
+{
+    struct core *core = s->core;
+    if (timer_armed(&s->retry) || s->conn == NULL) return;
+    uint64_t wait = s->version == MQTT_V5 ? core->cfg.ack_timeout_ms : core->cfg.retry_interval_ms;
+    if (wait) timer_arm(&core->timers, &s->retry, core->now_ms + wait);
+}
+
+/* 3.x: everything on the wire that is overdue goes out again, oldest first. */
+static void retry_overdue(struct session *s)
+{
+    struct core *core = s->core;
+    uint64_t next = UINT64_MAX;
+    struct inflight_entry *after;
+    for (struct inflight_entry *e = inflight_first(&s->out); e; e = after) {
+        after = inflight_next(&s->out, e);
+        if (e->tag) continue;
+        uint64_t base = core->cfg.retry_interval_ms << min_u64(e->tries, 20);
+        uint64_t due = e->sent_ms + min_u64(base, max_u64(core->cfg.retry_max_interval_ms,
+                                                          core->cfg.retry_interval_ms));
+        if (due <= core->now_ms && buf_len(&s->conn->out) < core->cfg.output_soft_bytes) {
+            if (e->tries < UINT8_MAX) e->tries++;
+            core->stats.resent++;
+            due = core->now_ms + retry_after(core, e);
+            deliver_resend(s->conn, e);
+        }
+        next = min_u64(next, max_u64(due, core->now_ms + 1));
+    }
+    if (next != UINT64_MAX) timer_arm(&core->timers, &s->retry, next);
+}
+
+void session_retry_fired(struct timer *t, void *ctx)
+{
+    struct session *s = CONTAINER_OF(t, struct session, retry);
+    struct core *core = ctx;
+    if (s->conn == NULL || s->conn->state != CONN_UP || s->out.count == s->unsent_count) return;
+    if (s->version != MQTT_V5) {
+        if (core->cfg.retry_interval_ms) retry_overdue(s);
+        return;
+    }
+    const struct inflight_entry *oldest = inflight_first(&s->out);
+    if (core->cfg.ack_timeout_ms == 0) return;
+    uint64_t due = oldest->sent_ms + core->cfg.ack_timeout_ms;
+    if (due > core->now_ms)
+        timer_arm(&core->timers, t, due);
+    else
+        conn_end(s->conn, MQTT_UNSPECIFIED_ERROR,
+                 "disconnected: a delivery is unacknowledged for ack_timeout");
+}

@@ -1,0 +1,27 @@
+/* Retained messages over all shards: who owns which topic, and their delivery to new subscriptions
+ * in slices (jobs).  The set itself is retain.h. */
+#ifndef CORE_RETAINED_H
+#define CORE_RETAINED_H
+
+#include "core/core_int.h"
+
+unsigned retained_owner(const struct core *core, uint64_t topic_hash);
+/* Sets, replaces or (empty payload [MQTT-3.3.1-6]) removes; this shard owns the topic and p is
+ * stored. */
+void retained_set(struct core *core, struct pub *p);
+/* A job for one SUBSCRIBE entry; held until rjobs_start().  NULL without memory. */
+struct rjob *rjob_add(struct session *s, struct bytes filter, uint8_t qos, uint32_t subid);
+void rjobs_start(struct session *s);
+void rjobs_free(struct session *s);
+/* Sends a few more retained messages to the session; false: nothing to do just now. */
+bool rjobs_step(struct cconn *c);
+bool rjobs_can_step(const struct cconn *c);
+/* A message with RETAIN went live to s: older copies that a job still finds are to be skipped. */
+void rjobs_note_live(struct session *s, uint64_t topic_hash);
+void retained_release(void *ctx, uint64_t value); /* retain.h's release; ctx is the core */
+void retained_sweep(struct core *core);
+/* Mail. */
+void retained_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);
+void retained_asks_free(struct core *core);
+
+#endif

@@ -1,0 +1,258 @@
+/* Routing: from a topic to the sessions, groups and shards that want it, with a cache of routes,
+ * and the fan-out of one message.  The shard's thread. */
+#include "core/core_int.h"
+#include "core/mailbox.h"
+#include "core/retained.h"
+#include "core/share.h"
+
+/* ---- messages ---- */
+
+struct blob *pub_blob(struct pub *p)
+{
+    if (p->blob) return p->blob;
+    struct blob *b =
+        blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n + p->payload.n));
+    if (b == NULL) return NULL;
+    *msg_of(b) = (struct msg){.seq = p->seq,
+                              .created_ms = p->created_ms,
+                              .topic_len = (uint16_t)p->topic.n,
+                              .expiry_s = p->expiry_s,
+                              .props_len = (uint32_t)p->props.n & 0xfffffff,
+                              .qos = p->qos & 3u,
+                              .retain = p->retain};
+    put_mem(put_mem(put_mem(msg_of(b)->bytes, p->topic), p->props), p->payload);
+    return p->blob = b;
+}
+
+void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
+{
+    const struct msg *m = msg_of(b);
+    *p = (struct pub){.topic = msg_topic(b),
+                      .props = msg_props(b),
+                      .payload = msg_payload(b),
+                      .seq = m->seq,
+                      .created_ms = m->created_ms,
+                      .expiry_s = m->expiry_s,
+                      .qos = m->qos,
+                      .retain = m->retain,
+                      .origin = core->shard,
+                      .blob = b};
+    p->hash = hash_bytes(p->topic, core->seed);
+}
+
+/* ---- subscription identifiers of overlapping subscriptions ---- */
+
+const uint32_t *subid_list(struct core *core, const uint32_t *subid, uint32_t *count)
+{
+    *count = *subid != 0;
+    if (!(*subid & SUBID_SET_FLAG)) return subid;
+    const struct subid_set *set = core->subid_sets[*subid & ~SUBID_SET_FLAG];
+    *count = set->count;
+    return set->ids;
+}
+
+static uint32_t subid_intern(struct core *core, const uint32_t *ids, uint32_t count)
+{
+    for (uint32_t i = 0; i < core->subid_set_count; i++) {
+        const struct subid_set *set = core->subid_sets[i];
+        if (set->count == count && memcmp(set->ids, ids, count * sizeof *ids) == 0)
+            return SUBID_SET_FLAG | i;
+    }
+    if (core->subid_set_count == SUBID_SETS) return 0;
+    if ((core->subid_set_count & (core->subid_set_count - 1)) == 0) {
+        size_t cap = core->subid_set_count ? core->subid_set_count * (size_t)2 : 1;
+        struct subid_set **sets = mem_realloc(core->subid_sets, cap * sizeof *sets);
+        if (sets == NULL) return 0;
+        core->subid_sets = sets;
+    }
+    struct subid_set *set = mem_alloc(sizeof *set + count * sizeof *ids);
+    if (set == NULL) return 0;
+    set->count = count;
+    memcpy(set->ids, ids, count * sizeof *ids);
+    core->subid_sets[core->subid_set_count] = set;
+    return SUBID_SET_FLAG | core->subid_set_count++;
+}
+
+/* Both sets in one; b is a single identifier.  Over the limits the first set stays. */
+uint32_t subid_join(struct core *core, uint32_t a, uint32_t b)
+{
+    uint32_t ids[64], count;
+    if (a == 0 || b == 0) return a ? a : b;
+    const uint32_t *have = subid_list(core, &a, &count);
+    if (count >= ARRAY_LEN(ids)) return a;
+    for (uint32_t i = 0; i < count; i++) {
+        if (have[i] == b) return a;
+        ids[i] = have[i];
+    }
+    ids[count] = b;
+    uint32_t joined = subid_intern(core, ids, count + 1);
+    return joined ? joined : a;
+}
+
+/* ---- routes ---- */
+
+static bool route_room(struct route *r)
+{
+    if (r->target_count < r->target_cap) return true;
+    uint32_t cap = r->target_cap ? r->target_cap * 2 : 16;
+    struct target *targets = mem_realloc(r->targets, cap * sizeof *targets);
+    if (targets == NULL) return false;
+    r->targets = targets;
+    r->target_cap = cap;
+    return true;
+}
+
+/* One target a session: overlapping subscriptions give one copy with the highest QoS and every
+ * identifier [MQTT-3.3.4-2..4], [MQTT-3.3.5-1].  Those with and without No Local stay apart. */
+static struct target *target_of_session(struct core *core, struct route *r, const struct sub *s)
+{
+    struct session *session = s->owner.session;
+    if (session->route_mark[s->no_local] == core->route_serial)
+        return &r->targets[session->route_at[s->no_local]];
+    session->route_mark[s->no_local] = core->route_serial;
+    session->route_at[s->no_local] = r->target_count;
+    return NULL;
+}
+
+static void route_add(void *ctx, const struct filter *f)
+{
+    struct core *core = ctx;
+    struct route *r = &core->scratch;
+    for (const struct sub *s = f->subs; s; s = s->filter_next) {
+        r->durable |= s->durable;
+        if (s->kind == SUB_SHARD) {
+            r->remote |= (uint64_t)1 << s->owner.shard;
+            continue;
+        }
+        if (!route_room(r)) {
+            core->stats.dropped_no_memory++;
+            return;
+        }
+        struct target *t = s->kind == SUB_SESSION ? target_of_session(core, r, s) : NULL;
+        if (t) {
+            t->qos = (uint8_t)max_u64(t->qos, s->qos);
+            t->retain_as_published |= s->retain_as_published;
+            t->subid = subid_join(core, t->subid, s->subid);
+            continue;
+        }
+        t = &r->targets[r->target_count++];
+        *t = (struct target){.subid = s->subid,
+                             .qos = s->qos,
+                             .no_local = s->no_local,
+                             .is_group = s->kind == SUB_GROUP,
+                             .retain_as_published = s->retain_as_published};
+        if (t->is_group)
+            t->to.group = s->owner.group;
+        else
+            t->to.session = s->owner.session;
+    }
+}
+
+static void route_free(struct route *r)
+{
+    if (r == NULL) return;
+    mem_free(r->targets);
+    mem_free(r);
+}
+
+void route_cache_free(struct core *core)
+{
+    for (size_t i = 0; i < ROUTE_SLOTS; i++) {
+        route_free(core->routes[i]);
+        core->routes[i] = NULL;
+    }
+    mem_free(core->scratch.targets);
+    core->scratch = (struct route){0};
+}
+
+/* Copies the scratch route into its slot; without memory the cache just stays as it is. */
+static struct route *route_keep(struct core *core, struct route **slot, struct bytes topic)
+{
+    const struct route *from = &core->scratch;
+    struct route *r = mem_alloc(sizeof *r + topic.n);
+    if (r == NULL) return &core->scratch;
+    *r = *from;
+    r->target_cap = from->target_count;
+    r->targets = mem_alloc(from->target_count * sizeof *r->targets);
+    if (r->targets == NULL) {
+        mem_free(r);
+        return &core->scratch;
+    }
+    if (from->target_count)
+        memcpy(r->targets, from->targets, from->target_count * sizeof *r->targets);
+    memcpy(r->topic, topic.p, topic.n);
+    route_free(*slot);
+    *slot = r;
+    return r;
+}
+
+struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
+{
+    struct route *cached = route_cached(core, topic, hash);
+    if (cached) return cached;
+    core->stats.route_misses++;
+    core->route_serial++;
+    struct route *r = &core->scratch;
+    struct target *targets = r->targets;
+    uint32_t cap = r->target_cap;
+    *r = (struct route){.hash = hash,
+                        .generation = core->generation,
+                        .topic_len = (uint16_t)topic.n,
+                        .targets = targets,
+                        .target_cap = cap};
+    if (!trie_match(&core->trie, topic, hash, route_add, core)) core->stats.refused_limit++;
+    if (r->target_count > ROUTE_KEEP_MAX) return r;
+    uint32_t at = (uint32_t)hash & (ROUTE_SLOTS - 1), tag = (uint32_t)(hash >> 32) | 1;
+    if (core->seen[at] != tag) { /* topics that come once do not push out those that come often */
+        core->seen[at] = tag;
+        return r;
+    }
+    return route_keep(core, &core->routes[at], topic);
+}
+
+/* ---- fan-out ---- */
+
+void router_deliver(struct core *core, struct pub *p, const struct route *r)
+{
+    struct images images;
+    images_init(&images, r->target_count > 1);
+    bool upgrade = core->cfg.upgrade_outgoing_qos;
+    for (uint32_t i = 0; i < r->target_count; i++) {
+        const struct target *t = &r->targets[i];
+        if (UNLIKELY(t->is_group)) {
+            share_dispatch(core, t->to.group, p);
+            continue;
+        }
+        struct session *s = t->to.session;
+        if (UNLIKELY(t->no_local && s == p->from)) continue;        /* [MQTT-3.8.3-3] */
+        uint8_t qos = upgrade || t->qos < p->qos ? t->qos : p->qos; /* [MQTT-3.8.4-8] */
+        bool retain = p->retain && t->retain_as_published;          /* [MQTT-3.3.1-12], -13 */
+        deliver(core, p, s, qos, retain, t->subid, &images);
+    }
+}
+
+bool router_publish(struct core *core, struct pub *p, const struct route *r)
+{
+    unsigned owner = core->shard;
+    uint64_t remote = r->remote;
+    bool any = r->target_count > 0 || remote != 0;
+    if (UNLIKELY(p->retain)) {
+        any = true;
+        owner = retained_owner(core, p->hash);
+        if (owner == core->shard)
+            retained_set(core, p);
+        else
+            remote |= (uint64_t)1 << owner;
+    }
+    while (remote) {
+        unsigned dst = (unsigned)__builtin_ctzll(remote);
+        remote &= remote - 1;
+        unsigned flags = (r->remote >> dst & 1 ? MAIL_ROUTE : 0) |
+                         (p->retain && dst == owner ? MAIL_RETAIN_SET : 0);
+        mail_publish(core, dst, p, flags);
+        if (UNLIKELY(mail_full(core, dst)) && p->from && p->from->conn)
+            conn_pause_on(p->from->conn, &core->mail_waiters);
+    }
+    router_deliver(core, p, r);
+    return any;
+}

@@ -1,0 +1,169 @@
+/* Sessions: one object a client id, which outlives its connections, with one state machine for
+ * takeover, will, expiry and disconnect (HARDENING class 3).  The shard's thread.
+ *
+ *   attached --detach--> offline --will delay--> offline --expiry--> freed
+ *      ^                    |                                (at once when expiry is 0)
+ *      +------attach--------+
+ */
+#include "core/core_int.h"
+#include "core/retained.h"
+#include "core/share.h"
+
+uint64_t session_hash(const void *elem, uint64_t seed)
+{
+    const struct session *s = elem;
+    return hash_bytes(bytes_of(s->client_id, s->client_id_len), seed);
+}
+
+struct session *session_find(struct core *core, struct bytes id)
+{
+    uint64_t hash = hash_bytes(id, core->seed);
+    struct session *s;
+    for (size_t pos = hash; (s = ptrmap_next(&core->sessions, hash, &pos)) != NULL;)
+        if (s->client_id_len == id.n && memcmp(s->client_id, id.p, id.n) == 0) return s;
+    return NULL;
+}
+
+static void will_send(struct session *s)
+{
+    struct core *core = s->core;
+    struct will *w = s->will;
+    s->will = NULL;
+    if (w == NULL || core->shutting_down) {
+        mem_free(w);
+        return;
+    }
+    struct pub p = {.topic = w->topic,
+                    .props = w->props,
+                    .payload = w->payload,
+                    .qos = w->qos,
+                    .retain = w->retain,
+                    .hash = hash_bytes(w->topic, core->seed),
+                    .created_ms = core->wall_ms,
+                    .expiry_s = w->expiry_s,
+                    .from = s,
+                    .origin = core->shard,
+                    .origin_session = s->id};
+    const struct route *r = route_get(core, p.topic, p.hash);
+    int rc = p.retain || r->durable ? pub_store(core, &p) : 0;
+    if (rc == 0) {
+        core->stats.wills_sent++;
+        router_publish(core, &p, r); /* [MQTT-3.1.2-8], [MQTT-3.1.2-14], -15 */
+    } else {
+        core->stats.publish_dropped++;
+    }
+    blob_unref(p.blob);
+    mem_free(w);
+}
+
+static void timer_fired(struct timer *t, void *ctx)
+{
+    struct session *s = CONTAINER_OF(t, struct session, timer);
+    struct core *core = ctx;
+    if (s->conn) return;
+    will_send(s);
+    if (s->ends_ms > core->now_ms) {
+        if (s->ends_ms != UINT64_MAX) timer_arm(&core->timers, t, s->ends_ms);
+        return;
+    }
+    core->stats.sessions_expired++;
+    session_free(s);
+}
+
+int session_new(struct session **out, struct core *core, struct bytes id)
+{
+    struct session *s = mem_calloc(1, sizeof *s);
+    if (s == NULL) return E_NOMEM;
+    s->core = core;
+    s->client_id = mem_strndup(id.p, id.n);
+    s->client_id_len = (uint16_t)id.n;
+    s->timer.fire = timer_fired;
+    s->retry.fire = session_retry_fired;
+    if (s->client_id == NULL || core_slot_take(core, s) < 0) goto fail;
+    if (ptrmap_put(&core->sessions, s, hash_bytes(id, core->seed)) < 0) {
+        core_slot_give(core, s);
+        goto fail;
+    }
+    *out = s;
+    return 0;
+fail:
+    mem_free(s->client_id);
+    mem_free(s);
+    return E_NOMEM;
+}
+
+static void window_release(struct session *s)
+{
+    struct inflight_entry *e;
+    while ((e = inflight_first(&s->out)) != NULL) session_settle(s, e);
+    inflight_fini(&s->out);
+}
+
+void session_free(struct session *s)
+{
+    struct core *core = s->core;
+    ASSERT(s->conn == NULL);
+    will_send(s); /* the session ends: no delay any more [MQTT-3.1.3-9] */
+    share_leave_all(s);
+    session_unsubscribe_all(s);
+    rjobs_free(s);
+    while (s->queue.count) {
+        struct outq_item item = *outq_peek(&s->queue);
+        outq_pop(&s->queue);
+        queue_item_release(core, &item);
+    }
+    outq_trim(&s->queue);
+    window_release(s);
+    pidset_fini(&s->in2);
+    timer_cancel(&core->timers, &s->timer);
+    timer_cancel(&core->timers, &s->retry);
+    ptrmap_del(&core->sessions, s, session_hash(s, core->seed));
+    core_slot_give(core, s);
+    core->env.session_gone(core->env.ctx);
+    mem_free(s->client_id);
+    mem_free(s);
+}
+
+void session_attach(struct session *s, struct cconn *c)
+{
+    ASSERT(s->conn == NULL && c->session == NULL);
+    struct core *core = s->core;
+    timer_cancel(&core->timers, &s->timer);
+    s->conn = c;
+    c->session = s;
+    s->epoch++;
+    core->stats.connected++;
+    share_online(s, true);
+}
+
+struct session *session_detach_for(struct session *s, bool ends)
+{
+    struct core *core = s->core;
+    struct cconn *c = s->conn;
+    bool orderly = c->clean_disconnect;
+    s->conn = NULL;
+    c->session = NULL;
+    core->stats.connected--;
+    timer_cancel(&core->timers, &s->retry);
+    if (orderly) { /* [MQTT-3.14.4-3] */
+        mem_free(s->will);
+        s->will = NULL;
+    }
+    if (ends || s->expiry_s == 0) {
+        session_free(s);
+        return NULL;
+    }
+    share_online(s, false);
+    session_unsent_all(s);
+    outq_trim(&s->queue);
+    inflight_trim(&s->out);
+    s->ends_ms =
+        s->expiry_s == UINT32_MAX ? UINT64_MAX : core->now_ms + s->expiry_s * (uint64_t)1000;
+    uint64_t due = s->ends_ms;
+    if (s->will && s->will->delay_s == 0) will_send(s);
+    if (s->will) due = min_u64(due, core->now_ms + s->will->delay_s * (uint64_t)1000);
+    if (due != UINT64_MAX) timer_arm(&core->timers, &s->timer, due);
+    return s;
+}
+
+void session_detach(struct session *s) { (void)session_detach_for(s, false); }

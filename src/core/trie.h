@@ -1,0 +1,78 @@
+/* Topic filters and who holds them (one table per shard).  Filters without wildcards lie in a hash
+ * table of whole strings, filters with wildcards in a trie of levels whose edges are one hash
+ * table:
+ *
+ *   site/+/dev/7/#          node "site" -> plus -> node "dev" -> node "7" { here, below }
+ *                           `here`  holds filters that end at this level: site/+/dev/7
+ *                           `below` holds those that end in '#' here:      site/+/dev/7/#
+ *
+ * A topic is looked up in both.  Holders (struct sub) are sessions, shared groups, and other shards
+ * that have an interest.  At most 200 bytes a subscription in all. */
+#ifndef CORE_TRIE_H
+#define CORE_TRIE_H
+
+#include "base/list.h"
+#include "base/ptrmap.h"
+#include "mqtt/mqtt.h"
+
+struct session;
+struct group;
+struct tnode;
+
+enum sub_kind { SUB_SESSION, SUB_GROUP, SUB_SHARD };
+enum filter_place { PLACE_EXACT, PLACE_HERE, PLACE_BELOW };
+
+struct filter {
+    struct sub *subs;
+    uint32_t local_count;   /* holders other than SUB_SHARD */
+    uint32_t durable_count; /* those of them that are durable */
+};
+
+struct sub {
+    struct filter *filter;
+    struct sub *filter_next, **filter_link; /* among the holders of the filter */
+    struct sub *owner_next, **owner_link;   /* among the owner's subscriptions */
+    union {
+        struct session *session;
+        struct group *group;
+        uintptr_t shard;
+    } owner;
+    uint32_t subid; /* Subscription Identifier, 0 = none */
+    uint8_t kind;   /* enum sub_kind */
+    uint8_t place;  /* enum filter_place: what filter is part of */
+    uint8_t qos : 2;
+    uint8_t no_local : 1, retain_as_published : 1, retain_handling : 2;
+    uint8_t durable : 1; /* the holder keeps messages while it is away */
+};
+
+struct trie {
+    struct ptrmap exact; /* struct exact_filter by its string */
+    struct ptrmap edges; /* struct tnode by (parent, level) */
+    struct ptrmap subs;  /* struct sub by (filter, owner) */
+    struct tnode *root;
+    uint64_t seed;
+    size_t node_count, filter_count;
+};
+
+MUST_USE int trie_init(struct trie *t, uint64_t seed);
+void trie_fini(struct trie *t); /* every sub has been removed */
+
+/* The subscription of that owner on a valid filter, NULL when there is none. */
+struct sub *trie_find(const struct trie *t, struct bytes filter, uintptr_t owner);
+/* Adds one (not there yet); `list` heads the owner's subscriptions, may be NULL.  The fields below
+ * `owner` are the caller's to fill.  NULL without memory: nothing has changed. */
+MUST_USE struct sub *trie_add(struct trie *t, struct bytes filter, enum sub_kind kind,
+                              uintptr_t owner, struct sub **list);
+void trie_del(struct trie *t, struct sub *s);       /* frees s and what it held alone */
+void trie_set_durable(struct sub *s, bool durable); /* the only way to change it */
+/* Writes the filter's text, at most MQTT_TOPIC_MAX bytes; returns its length. */
+size_t trie_filter_text(const struct sub *s, char *out);
+
+/* Calls found() for each filter that matches a valid topic name (hash = hash_bytes(topic, seed)).
+ * Costs O(2^wildcard levels) in the worst case; bounded by TRIE_WORK steps, 0 is returned if that
+ * was not enough, which is counted by the caller. */
+enum { TRIE_WORK = 100000 };
+bool trie_match(const struct trie *t, struct bytes topic, uint64_t hash,
+                void (*found)(void *ctx, const struct filter *f), void *ctx);
+
+#endif
