@@ -59,6 +59,12 @@ struct conf_args {    /* the command line */
 MUST_USE int conf_load(struct conf **out, const struct conf_args *args, char **error,
                        void (*warn)(void *ctx, const char *line), void *ctx);
 void conf_free(struct conf **conf);
+/* For a reload: calls say for each directive that is not the same in both and that only a restart
+ * can change ("listener" when one is added, removed or moved).  Returns how many. */
+unsigned conf_restart_needed(const struct conf *running, const struct conf *wanted,
+                             void (*say)(void *ctx, const char *directive), void *ctx);
+/* Whether both are the same sockets, whatever their other options. */
+bool conf_listener_same_socket(const struct conf_listener *a, const struct conf_listener *b);
 /* The defaults alone, for tests and tools. */
 void conf_core_defaults(struct core_config *cfg);
 

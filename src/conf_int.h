@@ -1,0 +1,151 @@
+/* Private to src/conf*.c: the schema of directives, the reader's state, and the doors between
+ * conf.c (files and lines), conf_value.c (what a value may be), conf_apply.c (directives with a
+ * grammar of their own), conf_finish.c (listeners, final checks), conf_schema.c (the table) and
+ * conf_doc.c (the reference page made from it).  Main thread. */
+#ifndef SRC_CONF_INT_H
+#define SRC_CONF_INT_H
+
+#include "base/buf.h"
+#include "conf.h"
+
+enum {
+    CONF_MAX_FILE_BYTES = 1 << 20, /* a configuration is written by people */
+    CONF_MAX_LINE_BYTES = 8192,
+    CONF_MAX_DEPTH = 10,     /* include_dir within include_dir; mosquitto's own limit */
+    CONF_MAX_FILES = 1000,   /* all files of one configuration */
+    CONF_MAX_LISTENERS = 64, /* each costs a socket per shard */
+    CONF_MAX_PREFIX = 50,    /* of client ids, as mosquitto */
+};
+
+enum conf_status {
+    CONF_SUPPORTED,
+    CONF_MAPPED,  /* works, in another way; help says how */
+    CONF_IGNORED, /* accepted with a warning; help says why */
+    CONF_NOT_YET, /* known, refused */
+};
+
+enum conf_kind {
+    CONF_BOOL,
+    CONF_NUMBER,
+    CONF_SIZE,
+    CONF_DURATION,
+    CONF_TEXT, /* a string owned by the target */
+    CONF_OWN,  /* parsed by apply() alone */
+};
+
+enum conf_scope {
+    CONF_GENERAL,
+    CONF_LISTENER, /* the last `listener`, or the default one */
+    CONF_SECURITY, /* with per_listener_settings as CONF_LISTENER, else all listeners */
+};
+
+struct conf_reader;
+
+struct conf_directive {
+    const char *name;
+    const char *section; /* heading of the reference page; NULL: that of the row before */
+    enum conf_status status;
+    enum conf_scope scope;
+    enum conf_kind kind;
+    bool reloadable;
+    uint16_t offset;     /* in struct conf, for other scopes in struct conf_draft */
+    uint8_t width;       /* bytes of an integer there */
+    uint32_t unit_ms;    /* CONF_DURATION: of the integer stored */
+    int64_t min, max;    /* in units of what is stored */
+    const char *initial; /* the default, as one would write it; NULL: none */
+    const char *values;  /* CONF_OWN: what may be written */
+    int (*apply)(struct conf_reader *r, const struct conf_directive *d, const char *value);
+    const char *help;
+};
+
+/* A listener while the file is read: what is not said is decided at the end. */
+struct conf_draft {
+    struct conf_listener listener;
+    int8_t anonymous;      /* allow_anonymous: -1 not said */
+    int8_t anonymous_own;  /* listener_allow_anonymous: -1 not said */
+    char *auto_id_prefix;  /* auto_id_prefix; NULL not said */
+    char *auto_id_own;     /* listener_auto_id_prefix; NULL not said */
+    unsigned touched_line; /* 0: no option of this listener was set */
+    const char *touched_by;
+};
+
+struct conf_reader {
+    struct conf *conf;
+    const struct conf_args *args;
+    char *error;      /* the first one */
+    const char *file; /* being read */
+    unsigned line;    /* 0: not in a file */
+    unsigned file_count, depth;
+    struct conf_draft fallback; /* the listener made by `port`, `bind_address` */
+    bool fallback_wanted;
+    struct conf_draft general; /* CONF_SECURITY without per_listener_settings */
+    struct conf_draft *drafts; /* CONF_MAX_LISTENERS of them */
+    size_t draft_count;
+    struct conf_draft *current; /* the last listener of this file; NULL: fallback */
+    bool per_listener, security_seen;
+    bool log_dest_seen, log_types_seen;
+    char *clientid_prefixes;
+    void (*warn)(void *ctx, const char *line);
+    void *warn_ctx;
+};
+
+/* conf.c: all set r->error to "FILE:LINE: ..." once and return code (or E_NOMEM). */
+MUST_USE int conf_fail(struct conf_reader *r, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void conf_warn(struct conf_reader *r, const char *fmt, ...) PRINTF_LIKE(2, 3);
+MUST_USE char *conf_format(const char *fmt, ...)
+    PRINTF_LIKE(1, 2); /* mem_free(); NULL: no memory */
+/* Replaces *slot by a copy of value; E_NOMEM: *slot is as it was. */
+MUST_USE int conf_text_set(char **slot, const char *value);
+
+/* conf_schema.c */
+const struct conf_directive *conf_schema(size_t *count);
+const struct conf_directive *conf_find(const char *name); /* also plugin_opt_* and the like */
+const char *conf_nearest(const char *name);               /* NULL: nothing looks like it */
+
+/* conf_value.c: 0 or E_INVALID. */
+int conf_parse_bool(const char *value, bool *out);
+int conf_parse_number(const char *value, int64_t *out);
+int conf_parse_size(const char *value, int64_t *out);
+int conf_parse_duration(const char *value, int64_t *out_ms);
+int conf_parse_expiration(const char *value, int64_t *out_s);
+/* Parses value by d's kind and range into the struct at base.  Sets r's error. */
+MUST_USE int conf_value_set(struct conf_reader *r, const struct conf_directive *d, void *base,
+                            const char *value);
+/* "1-65535", "bytes, or with k M G; 0-...": for messages and the reference page. */
+void conf_value_expected(const struct conf_directive *d, char *out, size_t room);
+
+/* conf_apply.c: the apply() of the rows that need one. */
+int conf_apply_listener(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_port(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_bind(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_domain(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_protocol(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_versions(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_mount(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_prefix(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_anonymous(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_per_listener(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
+int conf_apply_shards(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_expiration(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_packet_size(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+int conf_apply_log_dest(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_log_type(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_log_format(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_log_facility(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
+/* Where d's value goes now: the configuration or a draft. */
+void *conf_target(struct conf_reader *r, const struct conf_directive *d);
+
+/* conf_finish.c: makes the listeners of the drafts, and the checks that need the whole. */
+/* All defaults; after an error too, conf_draft_fini() is due. */
+MUST_USE int conf_draft_init(struct conf_reader *r, struct conf_draft *d);
+void conf_draft_fini(struct conf_draft *d);
+MUST_USE int conf_finish(struct conf_reader *r);
+void conf_listener_fini(struct conf_listener *l);
+
+/* conf_doc.c: the reference page; E_NOMEM. */
+MUST_USE int conf_document(struct buf *out);
+
+#endif
