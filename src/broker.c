@@ -1,0 +1,365 @@
+/* Starting, signals, reload and stopping.  Owns everything that lives as long as the process: the
+ * configurations (an old one is kept, as connections refer to its listeners), the log, the
+ * listening sockets and the shards.  Main thread. */
+#include "broker.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "listener.h"
+#include "log.h"
+#include "shard.h"
+#include "sys.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10 };
+
+struct confs { /* newest first */
+    struct confs *older;
+    struct conf *conf;
+};
+
+struct broker {
+    const struct conf_args *args;
+    struct confs *confs;
+    struct log *log;
+    struct listeners listeners;
+    struct shard_set *shards;
+    struct sys *sys;
+    sigset_t signals;
+    uint64_t sys_due_ms;
+    bool over_memory;
+    char *pid_file; /* written; to be removed */
+};
+
+static const struct conf *conf_now(const struct broker *b) { return b->confs->conf; }
+
+static int confs_add(struct broker *b, struct conf **conf)
+{
+    struct confs *c = mem_alloc(sizeof *c);
+    if (c == NULL) return E_NOMEM;
+    *c = (struct confs){.older = b->confs, .conf = *conf};
+    *conf = NULL;
+    b->confs = c;
+    return 0;
+}
+
+/* ---- starting ---- */
+
+static unsigned cpus_allowed(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) < 0) return 1;
+    return (unsigned)min_u64((uint64_t)CPU_COUNT(&set), CORE_MAX_SHARDS);
+}
+
+/* Each client is a descriptor: take what the administrator allows. */
+static void raise_descriptors(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) < 0) return;
+    r.rlim_cur = r.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &r); /* else we live with what there is */
+}
+
+static void log_who(struct broker *b)
+{
+    const struct conf *conf = conf_now(b);
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+        const char *who = l->core.allow_anonymous ? "anybody who reaches it may connect"
+                                                  : "nobody may connect (allow_anonymous false)";
+        if (l->port)
+            log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s.", l->port,
+                       l->address ? " on " : " on every address", l->address ? l->address : "",
+                       who);
+        else
+            log_printf(b->log, LOG_T_NOTICE, "Listener %s: %s.", l->address, who);
+    }
+    log_line(b->log, LOG_T_NOTICE,
+             "Nothing is kept on disk: sessions and retained messages end with this process.");
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+        if (l->port == 0 || !l->core.allow_anonymous) continue;
+        log_printf(b->log, LOG_T_NOTICE,
+                   "Try: mosquitto_sub -p %u -v -t 'hello/#'   and: mosquitto_pub -p %u -t "
+                   "hello/world -m hi",
+                   l->port, l->port);
+        break;
+    }
+}
+
+static int pid_write(struct broker *b)
+{
+    const char *path = conf_now(b)->pid_file;
+    if (path == NULL) return 0;
+    FILE *f = fopen(path, "we");
+    bool ok = f != NULL && fprintf(f, "%d\n", (int)getpid()) > 0;
+    if (f && fclose(f) != 0) ok = false;
+    if (!ok) {
+        log_printf(b->log, LOG_T_ERROR, "Error: the pid file %s cannot be written: %s.", path,
+                   strerror(errno));
+        return E_IO;
+    }
+    b->pid_file = mem_strndup(path, strlen(path));
+    return b->pid_file ? 0 : E_NOMEM;
+}
+
+/* Root is only needed to open the ports. */
+static int become_user(struct broker *b)
+{
+    const char *name = conf_now(b)->user;
+    if (name == NULL || geteuid() != 0 || strcmp(name, "root") == 0) return 0;
+    errno = 0;
+    const struct passwd *p = getpwnam(name);
+    if (p == NULL) {
+        log_printf(b->log, LOG_T_ERROR, "Error: there is no user '%s'.", name);
+        return E_IO;
+    }
+    if (initgroups(name, p->pw_gid) == 0 && setgid(p->pw_gid) == 0 && setuid(p->pw_uid) == 0)
+        return 0;
+    log_printf(b->log, LOG_T_ERROR, "Error: cannot become the user '%s': %s.", name,
+               strerror(errno));
+    return E_IO;
+}
+
+static int start_shards(struct broker *b)
+{
+    const struct conf *conf = conf_now(b);
+    unsigned count = conf->shards ? conf->shards : cpus_allowed();
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) return E_IO;
+    int rc = listeners_open(&b->listeners, conf, count, b->log);
+    if (rc == 0) rc = pid_write(b);
+    if (rc == 0) rc = become_user(b);
+    if (rc == 0) rc = shards_new(&b->shards, count, conf, &b->listeners, b->log, seed);
+    if (rc == 0) rc = sys_new(&b->sys, b->shards);
+    if (rc == 0) rc = shards_start(b->shards);
+    if (rc == 0) log_set_topic_sink(b->log, sys_log_line, b->sys);
+    return rc;
+}
+
+static void block_signals(struct broker *b)
+{
+    static const int wanted[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
+    sigemptyset(&b->signals);
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) sigaddset(&b->signals, wanted[i]);
+    sigaddset(&b->signals, SIGRTMIN);
+    pthread_sigmask(SIG_BLOCK, &b->signals, NULL); /* the shards' threads inherit this */
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int broker_start(struct broker **out, const struct conf_args *args, struct conf **conf)
+{
+    struct broker *b = mem_calloc(1, sizeof *b);
+    int rc = b ? confs_add(b, conf) : E_NOMEM;
+    if (rc < 0) {
+        mem_free(b);
+        fprintf(stderr, "Error: %s.\n", err_name(rc));
+        return EXIT_RUNTIME;
+    }
+    b->args = args;
+    umask(0077);
+    block_signals(b);
+    raise_descriptors();
+    rc = log_open(&b->log, conf_now(b));
+    if (rc < 0) {
+        fprintf(stderr, "Error: the log cannot be opened: %s.\n",
+                rc == E_IO ? strerror(errno) : err_name(rc));
+        broker_free(&b);
+        return EXIT_RUNTIME;
+    }
+    log_line(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " starting");
+    if (args->file)
+        log_printf(b->log, LOG_T_INFO, "Config loaded from %s.", args->file);
+    else
+        log_line(b->log, LOG_T_INFO, "Using default config.");
+    rc = start_shards(b);
+    if (rc < 0) {
+        if (rc != E_IO) log_printf(b->log, LOG_T_ERROR, "Error: %s.", err_name(rc));
+        broker_free(&b);
+        return EXIT_RUNTIME;
+    }
+    log_who(b);
+    log_printf(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " running, %u shard%s",
+               shards_count(b->shards), shards_count(b->shards) == 1 ? "" : "s");
+    *out = b;
+    return 0;
+}
+
+/* ---- reload ---- */
+
+struct configure_task {
+    struct shard_task task;
+    const struct conf *conf;
+};
+
+static void configure_run(struct shard *s, struct shard_task *t)
+{
+    struct configure_task *c = CONTAINER_OF(t, struct configure_task, task);
+    shard_configure(s, c->conf);
+    mem_free(c);
+}
+
+static void reload_warn(void *ctx, const char *line)
+{
+    log_line(((struct broker *)ctx)->log, LOG_T_WARNING, line);
+}
+
+static void reload_needs_restart(void *ctx, const char *directive)
+{
+    log_printf(((struct broker *)ctx)->log, LOG_T_WARNING,
+               "Warning: '%s' has changed, which takes effect with the next start only.",
+               directive);
+}
+
+/* All or nothing: what is wrong anywhere leaves everything as it was. */
+static void reload(struct broker *b)
+{
+    struct conf *conf = NULL;
+    char *error = NULL;
+    log_line(b->log, LOG_T_INFO, "Reloading config.");
+    int rc = conf_load(&conf, b->args, &error, reload_warn, b);
+    unsigned count = shards_count(b->shards), made = 0;
+    struct configure_task *tasks[CORE_MAX_SHARDS];
+    while (rc == 0 && made < count && (tasks[made] = mem_calloc(1, sizeof *tasks[0])) != NULL)
+        made++;
+    if (rc == 0 && made < count) rc = E_NOMEM;
+    if (rc == 0) {
+        (void)conf_restart_needed(conf_now(b), conf, reload_needs_restart, b);
+        rc = log_reconfigure(b->log, conf);
+    }
+    if (rc == 0) rc = confs_add(b, &conf);
+    if (rc < 0) {
+        while (made) mem_free(tasks[--made]);
+        log_printf(b->log, LOG_T_ERROR, "Error: the old configuration stays in force. %s",
+                   error ? error : err_name(rc));
+        conf_free(&conf);
+        mem_free(error);
+        return;
+    }
+    const struct conf *now = conf_now(b);
+    shards_limit(b->shards,
+                 &(struct shard_limits){now->global_max_clients, now->global_max_connections});
+    for (unsigned i = 0; i < count; i++) {
+        *tasks[i] = (struct configure_task){.task = {.run = configure_run}, .conf = now};
+        shard_post(shards_at(b->shards, i), &tasks[i]->task);
+    }
+    b->sys_due_ms = clock_mono_ms();
+    log_line(b->log, LOG_T_NOTICE, "Configuration reloaded.");
+}
+
+/* ---- running ---- */
+
+static void dump_run(struct shard *s, struct shard_task *t)
+{
+    core_dump(shard_core(s));
+    mem_free(t);
+}
+
+static void dump(struct broker *b)
+{
+    for (unsigned i = 0; i < shards_count(b->shards); i++) {
+        struct shard_task *t = mem_calloc(1, sizeof *t);
+        if (t == NULL) return;
+        t->run = dump_run;
+        shard_post(shards_at(b->shards, i), t);
+    }
+}
+
+static void check_memory(struct broker *b)
+{
+    uint64_t limit = conf_now(b)->memory_limit;
+    bool over = limit != 0 && sys_heap() > limit;
+    if (over == b->over_memory) return;
+    b->over_memory = over;
+    shards_refuse_clients(b->shards, over);
+    if (over)
+        log_line(b->log, LOG_T_WARNING,
+                 "Warning: memory_limit is reached: new sessions are refused.");
+    else
+        log_line(b->log, LOG_T_NOTICE, "Memory is below memory_limit again.");
+}
+
+static void serve_time(struct broker *b)
+{
+    uint64_t now = clock_mono_ms(), every = conf_now(b)->sys_interval_s * (uint64_t)1000;
+    check_memory(b);
+    if (every == 0 || now < b->sys_due_ms) return;
+    sys_update(b->sys, now);
+    b->sys_due_ms = now + every - now % every; /* aligned, as mosquitto does */
+}
+
+static int next_signal(struct broker *b)
+{
+    uint64_t wait = UINT64_MAX, now = clock_mono_ms();
+    if (conf_now(b)->sys_interval_s) wait = b->sys_due_ms > now ? b->sys_due_ms - now : 0;
+    if (conf_now(b)->memory_limit) wait = min_u64(wait, MEMORY_CHECK_MS);
+    wait = min_u64(wait, 3600 * 1000);
+    struct timespec ts = {(time_t)(wait / 1000), (long)(wait % 1000) * 1000000};
+    return sigtimedwait(&b->signals, NULL, &ts);
+}
+
+/* A second signal while we stop: without waiting for clients. */
+static void stop(struct broker *b)
+{
+    struct timespec poll = {0, STOP_POLL_MS * 1000000L};
+    shards_stop(b->shards);
+    while (shards_running(b->shards)) {
+        int sig = sigtimedwait(&b->signals, NULL, &poll);
+        if (sig == SIGTERM || sig == SIGINT) shards_hurry(b->shards);
+    }
+}
+
+void broker_run(struct broker *b)
+{
+    for (;;) {
+        serve_time(b);
+        int sig = next_signal(b);
+        if (sig == SIGTERM || sig == SIGINT) break;
+        if (sig == SIGHUP) {
+            if (log_reopen(b->log) < 0)
+                log_line(b->log, LOG_T_ERROR, "Error: the log file cannot be opened anew.");
+            reload(b);
+        } else if (sig == SIGUSR1) {
+            log_line(b->log, LOG_T_INFO, "Nothing to save: all state is in memory.");
+        } else if (sig == SIGUSR2) {
+            dump(b);
+        } else if (sig == SIGRTMIN && log_reopen(b->log) < 0) {
+            log_line(b->log, LOG_T_ERROR, "Error: the log file cannot be opened anew.");
+        }
+    }
+    log_line(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " terminating");
+    stop(b);
+}
+
+void broker_free(struct broker **broker)
+{
+    struct broker *b = *broker;
+    if (b == NULL) return;
+    *broker = NULL;
+    if (b->log) log_set_topic_sink(b->log, NULL, NULL);
+    shards_free(&b->shards);
+    sys_free(&b->sys);
+    listeners_close(&b->listeners);
+    if (b->pid_file) unlink(b->pid_file);
+    mem_free(b->pid_file);
+    log_close(&b->log);
+    while (b->confs) {
+        struct confs *c = b->confs;
+        b->confs = c->older;
+        conf_free(&c->conf);
+        mem_free(c);
+    }
+    mem_free(b);
+}

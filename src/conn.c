@@ -1,0 +1,245 @@
+/* A connection's bytes: read into the shard's memory, given to the core, and the core's output
+ * written.  The first packet decides on which shard the connection lives; it is then handed over
+ * once, with what was read.  The shard's thread. */
+#include "conn.h"
+
+#include "base/mem.h"
+#include "mqtt/packet.h"
+#include "net/address.h"
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+enum {
+    CONNECT_MAX = 64 * 1024, /* bytes looked at before CONNECT is whole */
+    REST_COPY_MAX = 8192,    /* a rest that is copied before the next bytes; longer ones grow */
+};
+
+static void conn_ready(struct loop_source *source, unsigned events);
+static void conn_arrive(struct shard *s, struct shard_task *t);
+
+/* ---- opening and closing ---- */
+
+void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd)
+{
+    struct conn *c = mem_calloc(1, sizeof *c);
+    if (c == NULL) {
+        close(fd);
+        shard_dismiss(s, l);
+        return;
+    }
+    int one = 1; /* a failure costs speed only; unix sockets do not know it */
+    if (s->tcp_nodelay && conf->port)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    c->transport = (struct transport){.ops = &tcp_transport, .fd = fd};
+    c->source = (struct loop_source){.ready = conn_ready, .fd = fd};
+    c->arrival.run = conn_arrive;
+    c->shard = s;
+    c->listener = l;
+    c->conf = conf;
+    c->deadline_ms = s->now_ms + s->connect_timeout_ms;
+    list_push(&s->fresh, &c->link);
+    if (loop_want(s->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
+}
+
+void conn_free(struct conn *c, int why)
+{
+    if (c->dead) return;
+    struct shard *s = c->shard;
+    c->dead = true;
+    if (c->core) core_conn_closed(c->core, why);
+    c->core = NULL;
+    loop_del(s->loop, &c->source);
+    c->transport.ops->close(&c->transport);
+    shard_dismiss(s, c->listener);
+    buf_fini(&c->rest);
+    list_del(&c->link);
+    list_push(&s->dead, &c->link);
+}
+
+static void conn_want(struct conn *c)
+{
+    unsigned events = (c->paused ? 0u : LOOP_READ) | (c->want_write ? LOOP_WRITE : 0u);
+    if (loop_want(c->shard->loop, &c->source, events) < 0) conn_free(c, E_IO);
+}
+
+/* ---- input ---- */
+
+/* Gives bytes to the core; returns how many it is done with. */
+static size_t feed(struct conn *c, struct bytes in)
+{
+    size_t used = 0;
+    enum core_input_result result = core_input(c->core, in, &used);
+    if (result == CORE_PAUSED && !c->paused) {
+        c->paused = true;
+        conn_want(c);
+    }
+    c->ended |= result == CORE_CLOSED;
+    return c->ended ? in.n : used;
+}
+
+static int adopt(struct conn *c)
+{
+    char peer[ADDRESS_TEXT_MAX];
+    address_peer(c->transport.fd, peer);
+    list_del(&c->link);
+    list_push(&c->shard->conns, &c->link);
+    return core_conn_open(c->shard->core, &c->core, &c->conf->core, peer, c);
+}
+
+/* The shard that the connection belongs to, as far as the bytes so far say.  E_AGAIN: CONNECT is
+ * not whole.  What is no CONNECT is refused by the core where it is. */
+static int home_of(const struct conn *c, struct bytes in, unsigned *home)
+{
+    const struct shard *s = c->shard;
+    struct mqtt_frame f;
+    struct mqtt_connect m;
+    *home = s->index;
+    int rc = mqtt_frame_peek(in, CONNECT_MAX, &f);
+    if (rc == E_AGAIN) return rc;
+    if (rc < 0 || f.type != MQTT_CONNECT) return 0;
+    if (mqtt_connect_decode(bytes_of(in.p + f.head_len, f.body_len), &m) < 0) return 0;
+    struct bytes id = c->conf->core.use_username_as_clientid ? m.username : m.client_id;
+    if (id.n) *home = core_home(id, s->set->count, s->set->seed);
+    return 0;
+}
+
+/* Before CONNECT.  Returns how many bytes are done with; the connection may be gone. */
+static size_t first_bytes(struct conn *c, struct bytes in)
+{
+    unsigned home;
+    if (home_of(c, in, &home) == E_AGAIN) return 0;
+    if (home == c->shard->index) {
+        if (adopt(c) == 0) return feed(c, in);
+        conn_free(c, E_NOMEM);
+        return in.n;
+    }
+    return 0; /* hand_over() when the bytes are kept */
+}
+
+static void hand_over_if_due(struct conn *c)
+{
+    unsigned home;
+    if (c->core || c->dead || home_of(c, buf_view(&c->rest), &home) < 0) return;
+    struct shard *to = &c->shard->set->shards[home];
+    loop_del(c->shard->loop, &c->source);
+    list_del(&c->link);
+    c->shard = to;
+    shard_post(to, &c->arrival); /* from here on it is the other shard's */
+}
+
+static void conn_arrive(struct shard *s, struct shard_task *t)
+{
+    struct conn *c = CONTAINER_OF(t, struct conn, arrival);
+    list_push(&s->conns, &c->link);
+    if (adopt(c) < 0) {
+        conn_free(c, E_NOMEM);
+        return;
+    }
+    buf_consume(&c->rest, (uint32_t)feed(c, buf_view(&c->rest)));
+    buf_trim(&c->rest);
+    if (!c->dead) conn_want(c);
+}
+
+static size_t take(struct conn *c, struct bytes in)
+{
+    return c->core ? feed(c, in) : first_bytes(c, in);
+}
+
+/* What the core has not taken of bytes in the shard's memory is kept; `kept` of them were already.
+ */
+static void keep_rest(struct conn *c, struct bytes in)
+{
+    if (c->dead) return;
+    c->rest.head = c->rest.tail = 0;
+    if (in.n == 0) {
+        buf_trim(&c->rest);
+    } else if (buf_append(&c->rest, in) < 0) {
+        conn_free(c, E_NOMEM);
+    } else if (c->core == NULL) {
+        hand_over_if_due(c);
+    }
+}
+
+/* A long unfinished packet grows in the connection's own memory, as its bytes come. */
+static int64_t read_on(struct conn *c)
+{
+    uint8_t *d = buf_reserve(&c->rest, READ_SIZE / 2);
+    if (d == NULL) return E_NOMEM;
+    int64_t n = c->transport.ops->read(&c->transport, d, READ_SIZE / 2);
+    if (n <= 0) return n;
+    buf_commit(&c->rest, (uint32_t)n);
+    size_t used = take(c, buf_view(&c->rest));
+    if (c->dead) return n;
+    buf_consume(&c->rest, (uint32_t)used);
+    buf_trim(&c->rest);
+    if (c->core == NULL) hand_over_if_due(c);
+    return n;
+}
+
+static int64_t read_shared(struct conn *c)
+{
+    struct shard *s = c->shard;
+    uint32_t kept = buf_len(&c->rest);
+    if (kept) memcpy(s->input, buf_view(&c->rest).p, kept);
+    int64_t n = c->transport.ops->read(&c->transport, s->input + kept, READ_SIZE - kept);
+    if (n <= 0) return n;
+    struct bytes in = bytes_of(s->input, kept + (size_t)n);
+    keep_rest(c, bytes_skip(in, take(c, in)));
+    return n;
+}
+
+static void conn_read(struct conn *c)
+{
+    if (c->paused) { /* a hang-up is told although nobody asked: look again after the pause */
+        if (c->want_write)
+            conn_free(c, E_IO);
+        else
+            loop_del(c->shard->loop, &c->source);
+        return;
+    }
+    if (c->ended) return; /* about to be closed */
+    int64_t n = buf_len(&c->rest) > REST_COPY_MAX ? read_on(c) : read_shared(c);
+    if (n < 0 && n != E_AGAIN) conn_free(c, (int)n);
+}
+
+/* ---- output ---- */
+
+static void conn_write(struct conn *c)
+{
+    struct bytes out = core_output(c->core);
+    int64_t n = 0;
+    if (out.n) {
+        struct iovec part = {(void *)(uintptr_t)out.p, out.n};
+        n = c->transport.ops->writev(&c->transport, &part, 1);
+        if (n < 0 && n != E_AGAIN) {
+            conn_free(c, (int)n);
+            return;
+        }
+        if (n < 0) n = 0;
+    }
+    core_output_sent(c->core, (size_t)n);
+    bool more = (size_t)n < out.n;
+    if (more == c->want_write) return;
+    c->want_write = more;
+    conn_want(c);
+}
+
+void conn_service(struct conn *c, unsigned events)
+{
+    if (events & CORE_EV_RESUME && c->paused) {
+        c->paused = false;
+        buf_consume(&c->rest, (uint32_t)feed(c, buf_view(&c->rest)));
+        buf_trim(&c->rest);
+        if (!c->paused && !c->dead) conn_want(c);
+    }
+    if (events & (CORE_EV_OUTPUT | CORE_EV_CLOSE) && !c->dead && !c->want_write) conn_write(c);
+    if (events & CORE_EV_CLOSE && !c->dead) conn_free(c, 0);
+}
+
+static void conn_ready(struct loop_source *source, unsigned events)
+{
+    struct conn *c = CONTAINER_OF(source, struct conn, source);
+    if (events & LOOP_WRITE && c->core) conn_write(c);
+    if (events & LOOP_READ && !c->dead) conn_read(c);
+}

@@ -1,0 +1,32 @@
+/* A client's connection as the shell sees it: transport, unread bytes, and the way to the shard
+ * where its session lives.  It belongs to the shard that it is on. */
+#ifndef SRC_CONN_H
+#define SRC_CONN_H
+
+#include "shard_int.h"
+
+struct conn {
+    struct loop_source source;
+    struct transport transport;
+    struct shard_task arrival; /* carries it to another shard */
+    struct shard *shard;
+    struct listener *listener;
+    const struct conf_listener *conf;
+    struct cconn *core; /* NULL before CONNECT */
+    struct buf rest;    /* read, not consumed */
+    struct list link;   /* in shard->fresh, shard->conns or shard->dead */
+    uint64_t deadline_ms;
+    bool paused;     /* the core does not want more for now */
+    bool ended;      /* the core ignores further input */
+    bool want_write; /* the socket takes no more for now */
+    bool dead;       /* freed, but for its memory */
+};
+
+/* Takes an accepted socket.  Without memory it is closed. */
+void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd);
+/* What core_next_ready() says of a connection. */
+void conn_service(struct conn *c, unsigned events);
+/* Ends it; `why` as for core_conn_closed(). */
+void conn_free(struct conn *c, int why);
+
+#endif

@@ -1,0 +1,469 @@
+/* The shards' threads: the turn, mail between them, their listening sockets, starting and stopping.
+ * One turn is that of core.h; it collects work at one end and lets it go at the other:
+ *
+ *   sleep -> tick -> mail in, tasks -> sockets read -> settle -> mail out -> sockets written ->
+ * mail
+ *
+ * Mail goes out before output, so that no acknowledgement overtakes the message it stands for. */
+#include "shard_int.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "conn.h"
+#include "net/address.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { DRAIN_PASSES = 8 }; /* of the inboxes before a question is answered */
+
+/* ---- limits ---- */
+
+bool shard_admit(struct shard *s, struct listener *l, const struct conf_listener *conf)
+{
+    struct shard_set *set = s->set;
+    int64_t most = atomic_load_explicit(&set->max_connections, memory_order_relaxed);
+    int64_t all = atomic_fetch_add_explicit(&set->connections, 1, memory_order_relaxed);
+    int64_t here = atomic_fetch_add_explicit(&l->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&set->accepted, 1, memory_order_relaxed);
+    if ((most < 0 || all < most) && (conf->max_connections < 0 || here < conf->max_connections))
+        return true;
+    shard_dismiss(s, l);
+    return false;
+}
+
+void shard_dismiss(struct shard *s, struct listener *l)
+{
+    atomic_fetch_sub_explicit(&s->set->connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&l->connections, 1, memory_order_relaxed);
+}
+
+static bool session_admit(void *ctx)
+{
+    struct shard_set *set = ((struct shard *)ctx)->set;
+    int64_t most = atomic_load_explicit(&set->max_clients, memory_order_relaxed);
+    bool refuse = atomic_load_explicit(&set->refuse_clients, memory_order_relaxed);
+    int64_t now = atomic_fetch_add_explicit(&set->clients, 1, memory_order_relaxed);
+    if (!refuse && (most < 0 || now < most)) return true;
+    atomic_fetch_sub_explicit(&set->clients, 1, memory_order_relaxed);
+    return false;
+}
+
+static void session_gone(void *ctx)
+{
+    atomic_fetch_sub_explicit(&((struct shard *)ctx)->set->clients, 1, memory_order_relaxed);
+}
+
+static void core_logs(void *ctx, unsigned type, const char *line)
+{
+    log_line(((struct shard *)ctx)->set->log, type, line);
+}
+
+/* ---- accepting ---- */
+
+static void doors_want(struct shard *s, unsigned events)
+{
+    for (size_t i = 0; i < s->door_count; i++)
+        if (loop_want(s->loop, &s->doors[i].source, events) < 0)
+            log_line(s->set->log, LOG_T_ERROR, "Error: a listening socket cannot be watched.");
+}
+
+static int spare_open(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
+/* Out of descriptors: the oldest connection without CONNECT goes, so that a well-behaved client
+ * gets in; without such, the client at the door is told by being closed.  Whether to accept on. */
+static bool make_room(struct shard *s, int listening)
+{
+    log_line(s->set->log, LOG_T_WARNING,
+             "Warning: no file descriptors are left: connections are being closed. Raise the limit "
+             "(ulimit -n, LimitNOFILE=).");
+    if (!list_empty(&s->fresh)) {
+        conn_free(CONTAINER_OF(s->fresh.next, struct conn, link), E_FULL);
+        return true;
+    }
+    if (s->spare_fd >= 0) close(s->spare_fd);
+    int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+    if (fd >= 0) close(fd);
+    s->spare_fd = spare_open();
+    if (fd >= 0 && s->spare_fd >= 0) return true;
+    s->doors_open_ms = s->now_ms + DOORS_SHUT_MS;
+    doors_want(s, 0);
+    return false;
+}
+
+static void door_ready(struct loop_source *source, unsigned events)
+{
+    struct door *d = CONTAINER_OF(source, struct door, source);
+    struct shard *s = d->shard;
+    (void)events;
+    for (int i = 0; i < ACCEPT_BATCH && !s->stopping; i++) {
+        int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0 && shard_admit(s, d->listener, d->conf)) {
+            conn_accept(s, d->listener, d->conf, fd);
+        } else if (fd >= 0) {
+            char peer[ADDRESS_TEXT_MAX];
+            address_peer(fd, peer);
+            log_printf(s->set->log, LOG_T_NOTICE,
+                       "Client connection from %s denied: max_connections exceeded.", peer);
+            close(fd);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            if (!make_room(s, source->fd)) return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            return;
+        }
+    }
+}
+
+/* ---- tasks ---- */
+
+void shard_post(struct shard *s, struct shard_task *t)
+{
+    t->next = atomic_load_explicit(&s->tasks, memory_order_relaxed); /* the exchange checks it */
+    while (!atomic_compare_exchange_weak(&s->tasks, &t->next, t)) {
+    }
+    loop_wake(s->loop);
+}
+
+static void tasks_run(struct shard *s)
+{
+    if (atomic_load_explicit(&s->tasks, memory_order_relaxed) == NULL) return;
+    struct shard_task *newest = atomic_exchange(&s->tasks, NULL), *oldest = NULL;
+    while (newest) {
+        struct shard_task *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    while (oldest) {
+        struct shard_task *t = oldest;
+        oldest = t->next;
+        t->run(s, t);
+    }
+}
+
+/* ---- mail ---- */
+
+static struct ring_lane *lane(struct shard_set *set, unsigned from, unsigned to)
+{
+    return &set->lanes[(size_t)from * set->count + to];
+}
+
+static bool mail_take(struct shard *s)
+{
+    bool any = false;
+    for (unsigned from = 0; from < s->set->count; from++) {
+        struct ring_lane *l = lane(s->set, from, s->index);
+        struct buf b;
+        while (from != s->index && ring_pop(&l->full, &b)) {
+            any = true;
+            core_mail_in(s->core, from, buf_view(&b));
+            b.head = b.tail = 0;
+            if (!ring_push(&l->empty, &b)) buf_fini(&b);
+        }
+    }
+    return any;
+}
+
+/* Whether all has gone. */
+static bool mail_post(struct shard *s)
+{
+    bool all = true;
+    for (unsigned to = 0; to < s->set->count; to++) {
+        struct ring_lane *l = lane(s->set, s->index, to);
+        struct buf b;
+        if (to == s->index) continue;
+        while (ring_pop(&l->empty, &b)) core_mail_recycle(s->core, &b);
+        if (core_mail_pending(s->core, to) == 0) continue;
+        if (ring_full(&l->full) || !core_mail_take(s->core, to, &b)) {
+            all = false;
+            continue;
+        }
+        bool pushed = ring_push(&l->full, &b);
+        ASSERT(pushed);
+        loop_wake(s->set->shards[to].loop);
+    }
+    return all;
+}
+
+static bool mail_waits(struct shard *s)
+{
+    for (unsigned from = 0; from < s->set->count; from++)
+        if (from != s->index && !ring_empty(&lane(s->set, from, s->index)->full)) return true;
+    return atomic_load(&s->tasks) != NULL; /* pairs with shard_post() */
+}
+
+/* ---- the turn ---- */
+
+static int sleep_time(const struct shard *s)
+{
+    uint64_t due = core_next_due(s->core);
+    if (s->doors_open_ms) due = min_u64(due, s->doors_open_ms);
+    if (s->stopping) due = min_u64(due, s->stop_by_ms);
+    if (!list_empty(&s->fresh))
+        due = min_u64(due, CONTAINER_OF(s->fresh.next, struct conn, link)->deadline_ms);
+    if (due == UINT64_MAX) return -1;
+    return due <= s->now_ms ? 0 : (int)min_u64(due - s->now_ms, 3600 * 1000);
+}
+
+static void wait_for_work(struct shard *s)
+{
+    int timeout_ms = 0;
+    if (!s->busy && (timeout_ms = sleep_time(s)) != 0) {
+        loop_sleep_begin(s->loop);
+        if (mail_waits(s)) timeout_ms = 0;
+    }
+    loop_wait(s->loop, timeout_ms);
+    s->now_ms = clock_mono_ms();
+}
+
+static void timers_due(struct shard *s)
+{
+    while (!list_empty(&s->fresh)) {
+        struct conn *c = CONTAINER_OF(s->fresh.next, struct conn, link);
+        if (c->deadline_ms > s->now_ms) break;
+        conn_free(c, E_EOF);
+    }
+    if (s->doors_open_ms && s->doors_open_ms <= s->now_ms && !s->stopping) {
+        s->doors_open_ms = 0;
+        doors_want(s, LOOP_READ);
+    }
+}
+
+static void connections_serve(struct shard *s)
+{
+    unsigned events;
+    for (int i = 0; i < OUTPUT_BATCH; i++) {
+        struct cconn *c = core_next_ready(s->core, &events);
+        if (c == NULL) return;
+        conn_service(core_conn_owner(c), events);
+    }
+}
+
+static void dead_free(struct shard *s)
+{
+    while (!list_empty(&s->dead)) {
+        struct conn *c = CONTAINER_OF(s->dead.next, struct conn, link);
+        list_del(&c->link);
+        mem_free(c);
+    }
+}
+
+static void turn(struct shard *s)
+{
+    wait_for_work(s);
+    core_tick(s->core, s->now_ms, clock_wall_ms());
+    bool mail = mail_take(s);
+    if (core_mail_asks(s->core)) {
+        for (int i = 0; i < DRAIN_PASSES && mail_take(s); i++) {
+        }
+        core_mail_answer(s->core);
+    }
+    tasks_run(s);
+    loop_dispatch(s->loop);
+    timers_due(s);
+    s->busy = core_settle(s->core) || mail;
+    if (mail_post(s) || s->stopping) connections_serve(s);
+    if (!mail_post(s) || core_mail_pending(s->core, s->index)) s->busy = true;
+    dead_free(s);
+}
+
+/* ---- life ---- */
+
+static void conns_free(struct list *conns)
+{
+    while (!list_empty(conns)) conn_free(CONTAINER_OF(conns->next, struct conn, link), 0);
+}
+
+static void stop_run(struct shard *s, struct shard_task *t)
+{
+    (void)t;
+    if (s->stopping) return;
+    s->stopping = true;
+    s->stop_by_ms = s->now_ms + STOP_GRACE_MS;
+    for (size_t i = 0; i < s->door_count; i++) loop_del(s->loop, &s->doors[i].source);
+    conns_free(&s->fresh);
+    core_shutdown(s->core);
+}
+
+static bool is_over(const struct shard *s)
+{
+    if (!s->stopping) return false;
+    return list_empty(&s->conns) || s->now_ms >= s->stop_by_ms || atomic_load(&s->set->hurry);
+}
+
+static void *shard_main(void *arg)
+{
+    struct shard *s = arg;
+    char name[16];
+    snprintf(name, sizeof name, "sluice-%u", s->index);
+    (void)pthread_setname_np(pthread_self(), name); /* for top and gdb only */
+    while (!is_over(s)) turn(s);
+    atomic_fetch_sub(&s->set->running, 1);
+    return NULL;
+}
+
+static int doors_open(struct shard *s)
+{
+    struct listeners *ls = s->set->listeners;
+    s->doors = mem_calloc(ls->count * LISTENER_SOCKETS, sizeof *s->doors);
+    if (s->doors == NULL) return E_NOMEM;
+    for (size_t i = 0; i < ls->count * LISTENER_SOCKETS; i++) {
+        struct listener *l = &ls->items[i / LISTENER_SOCKETS];
+        int fd = l->fds[s->index * LISTENER_SOCKETS + i % LISTENER_SOCKETS];
+        if (fd < 0) continue;
+        struct door *d = &s->doors[s->door_count++];
+        *d = (struct door){.source = {.ready = door_ready, .fd = fd}};
+        d->shard = s;
+        d->listener = l;
+        d->conf = l->conf;
+        if (loop_want(s->loop, &d->source, LOOP_READ) < 0) return E_IO;
+    }
+    return 0;
+}
+
+static int shard_init(struct shard *s, const struct conf *conf)
+{
+    struct core_env env = {
+        .ctx = s, .log = core_logs, .session_admit = session_admit, .session_gone = session_gone};
+    s->now_ms = clock_mono_ms();
+    s->stop.run = stop_run;
+    s->spare_fd = spare_open();
+    list_init(&s->fresh);
+    list_init(&s->conns);
+    list_init(&s->dead);
+    s->input = mem_alloc(READ_SIZE);
+    if (s->input == NULL) return E_NOMEM;
+    int rc = loop_open(&s->loop);
+    if (rc == 0) rc = store_mem_open(&s->store, s->index, s->set->count);
+    if (rc == 0)
+        rc = core_new(&s->core, &conf->core, &env, s->store, s->index, s->set->count, s->set->seed,
+                      s->now_ms, clock_wall_ms());
+    if (rc == 0) rc = doors_open(s);
+    if (rc == 0) shard_configure(s, conf);
+    return rc;
+}
+
+int shards_new(struct shard_set **out, unsigned count, const struct conf *conf,
+               struct listeners *listeners, struct log *log, uint64_t seed)
+{
+    struct shard_set *set = mem_calloc(1, sizeof *set);
+    if (set == NULL) return E_NOMEM;
+    *set = (struct shard_set){.count = count, .listeners = listeners, .log = log, .seed = seed};
+    set->shards = mem_calloc(count, sizeof *set->shards);
+    /* Rings keep their two ends on cache lines of their own. */
+    set->lanes = mem_calloc_aligned((size_t)count * count, sizeof *set->lanes);
+    int rc = set->shards && set->lanes ? 0 : E_NOMEM;
+    for (unsigned i = 0; rc == 0 && i < count; i++) {
+        set->shards[i].set = set;
+        set->shards[i].index = i;
+        rc = shard_init(&set->shards[i], conf);
+    }
+    shards_limit(set,
+                 &(struct shard_limits){conf->global_max_clients, conf->global_max_connections});
+    if (rc == 0)
+        *out = set;
+    else
+        shards_free(&set);
+    return rc;
+}
+
+int shards_start(struct shard_set *set)
+{
+    for (unsigned i = 0; i < set->count; i++) {
+        struct shard *s = &set->shards[i];
+        atomic_fetch_add(&set->running, 1);
+        s->started = pthread_create(&s->thread, NULL, shard_main, s) == 0;
+        if (s->started) continue;
+        atomic_fetch_sub(&set->running, 1);
+        return E_IO;
+    }
+    return 0;
+}
+
+unsigned shards_running(const struct shard_set *set) { return atomic_load(&set->running); }
+
+void shards_hurry(struct shard_set *set)
+{
+    atomic_store(&set->hurry, true);
+    for (unsigned i = 0; i < set->count; i++) loop_wake(set->shards[i].loop);
+}
+
+void shards_stop(struct shard_set *set)
+{
+    for (unsigned i = 0; i < set->count; i++)
+        if (set->shards[i].started) shard_post(&set->shards[i], &set->shards[i].stop);
+}
+
+static void shard_fini(struct shard *s)
+{
+    if (s->core) { /* the threads have ended: what was posted last is for us to take */
+        tasks_run(s);
+        conns_free(&s->fresh);
+        conns_free(&s->conns);
+        dead_free(s);
+    }
+    core_free(&s->core);
+    store_close(s->store);
+    loop_close(&s->loop);
+    if (s->spare_fd >= 0) close(s->spare_fd);
+    mem_free(s->doors);
+    mem_free(s->input);
+}
+
+void shards_free(struct shard_set **set_ptr)
+{
+    struct shard_set *set = *set_ptr;
+    if (set == NULL) return;
+    *set_ptr = NULL;
+    if (shards_running(set)) shards_stop(set);
+    for (unsigned i = 0; set->shards && i < set->count; i++)
+        if (set->shards[i].started) pthread_join(set->shards[i].thread, NULL);
+    for (unsigned i = 0; set->shards && i < set->count; i++)
+        if (set->shards[i].set) shard_fini(&set->shards[i]);
+    for (size_t i = 0; set->lanes && i < (size_t)set->count * set->count; i++) {
+        ring_fini(&set->lanes[i].full);
+        ring_fini(&set->lanes[i].empty);
+    }
+    mem_free(set->lanes);
+    mem_free(set->shards);
+    mem_free(set);
+}
+
+/* ---- small doors ---- */
+
+unsigned shards_count(const struct shard_set *set) { return set->count; }
+struct shard *shards_at(struct shard_set *set, unsigned index) { return &set->shards[index]; }
+struct core *shard_core(struct shard *s) { return s->core; }
+
+void shards_limit(struct shard_set *set, const struct shard_limits *limits)
+{
+    atomic_store_explicit(&set->max_clients, limits->max_clients, memory_order_relaxed);
+    atomic_store_explicit(&set->max_connections, limits->max_connections, memory_order_relaxed);
+}
+
+void shards_refuse_clients(struct shard_set *set, bool refuse)
+{
+    atomic_store_explicit(&set->refuse_clients, refuse, memory_order_relaxed);
+}
+
+int64_t shards_connections(const struct shard_set *set)
+{
+    return atomic_load_explicit(&set->connections, memory_order_relaxed);
+}
+
+int64_t shards_accepted(const struct shard_set *set)
+{
+    return atomic_load_explicit(&set->accepted, memory_order_relaxed);
+}
+
+void shard_configure(struct shard *s, const struct conf *conf)
+{
+    s->tcp_nodelay = conf->set_tcp_nodelay;
+    s->connect_timeout_ms = conf->core.connect_timeout_ms;
+    core_configure(s->core, &conf->core);
+    for (size_t i = 0; i < s->door_count; i++)
+        for (size_t j = 0; j < conf->listener_count; j++)
+            if (conf_listener_same_socket(s->doors[i].conf, &conf->listeners[j]))
+                s->doors[i].conf = &conf->listeners[j];
+}

@@ -1,0 +1,51 @@
+/* A shard: one thread, one event loop, one core, one store.  The broker (main thread) makes them,
+ * posts tasks to them, and joins them; they speak among themselves by mail. */
+#ifndef SRC_SHARD_H
+#define SRC_SHARD_H
+
+#include "core/core.h"
+#include "listener.h"
+#include "log.h"
+
+struct shard;
+struct shard_set;
+
+/* Work for a shard's thread.  Embedded by who posts it; run() may free it. */
+struct shard_task {
+    struct shard_task *next;
+    void (*run)(struct shard *s, struct shard_task *t);
+};
+
+/* Limits over all shards. */
+struct shard_limits {
+    int64_t max_clients, max_connections; /* -1: none */
+};
+
+/* Makes `count` shards, not yet running.  conf, log and listeners outlive them.  E_NOMEM, E_IO. */
+MUST_USE int shards_new(struct shard_set **out, unsigned count, const struct conf *conf,
+                        struct listeners *listeners, struct log *log, uint64_t seed);
+MUST_USE int shards_start(struct shard_set *set); /* E_IO: no thread; shards_free() is due */
+/* Every client gets its DISCONNECT and some time to take it; then the threads end by themselves. */
+void shards_stop(struct shard_set *set);
+void shards_hurry(struct shard_set *set);             /* after shards_stop(): without that time */
+unsigned shards_running(const struct shard_set *set); /* threads that have not ended */
+void shards_free(struct shard_set **set);             /* stops and waits, if need be */
+
+/* Main thread. */
+unsigned shards_count(const struct shard_set *set);
+struct shard *shards_at(struct shard_set *set, unsigned index);
+void shards_limit(struct shard_set *set, const struct shard_limits *limits);
+void shards_refuse_clients(struct shard_set *set, bool refuse); /* memory is short */
+int64_t shards_connections(const struct shard_set *set);        /* gauge */
+int64_t shards_accepted(const struct shard_set *set);           /* counter */
+
+/* Any thread: t runs on the shard's thread, after those posted before by the same thread. */
+void shard_post(struct shard *s, struct shard_task *t);
+
+/* On the shard's thread, in tasks. */
+struct core *shard_core(struct shard *s);
+/* A reload: settings, and the options of listeners whose sockets stay as they are.  conf outlives
+ * the shard. */
+void shard_configure(struct shard *s, const struct conf *conf);
+
+#endif

@@ -1,0 +1,74 @@
+/* What shard.c and conn.c share; all of it belongs to the shard's thread but for what says
+ * otherwise. */
+#ifndef SRC_SHARD_INT_H
+#define SRC_SHARD_INT_H
+
+#include "base/list.h"
+#include "net/loop.h"
+#include "net/ring.h"
+#include "net/transport.h"
+#include "shard.h"
+#include <pthread.h>
+
+enum {
+    READ_SIZE = 128 * 1024, /* read at once, into memory that all connections of a shard share */
+    ACCEPT_BATCH = 64,      /* connections accepted a turn and socket */
+    OUTPUT_BATCH = 4096,    /* connections served a turn */
+    STOP_GRACE_MS = 2000,   /* for clients to take their DISCONNECT */
+    DOORS_SHUT_MS = 100,    /* when there are no descriptors left */
+};
+
+struct door { /* one listening socket of this shard */
+    struct loop_source source;
+    struct shard *shard;
+    struct listener *listener;
+    const struct conf_listener *conf;
+};
+
+struct shard {
+    struct shard_set *set;
+    unsigned index;
+    struct core *core;
+    struct store *store;
+    struct loop *loop;
+    uint64_t now_ms;
+    uint8_t *input;    /* READ_SIZE */
+    struct list fresh; /* connections before CONNECT, oldest first */
+    struct list conns;
+    struct list dead; /* freed when the turn ends: the loop may hold an event of theirs */
+    struct door *doors;
+    size_t door_count;
+    uint64_t doors_open_ms; /* 0: they are open */
+    int spare_fd;           /* given up to tell a client that there are none left */
+    bool tcp_nodelay;
+    uint64_t connect_timeout_ms;
+    bool busy; /* something waits: do not sleep */
+    bool stopping;
+    uint64_t stop_by_ms;
+    struct shard_task stop;
+    /* Any thread: a stack, newest first.  seq_cst: push pairs with the look after
+     * loop_sleep_begin(). */
+    _Atomic(struct shard_task *) tasks;
+    pthread_t thread;
+    bool started;
+};
+
+struct shard_set {
+    unsigned count;
+    struct shard *shards;
+    struct ring_lane *lanes; /* [from * count + to] */
+    struct log *log;
+    struct listeners *listeners;
+    uint64_t seed;
+    /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
+    _Atomic int64_t connections, accepted, clients, max_connections, max_clients;
+    _Atomic bool refuse_clients;
+    _Atomic bool hurry;
+    _Atomic unsigned running; /* threads */
+};
+
+/* Counts a connection of l; false: a limit is reached, nothing was counted. */
+bool shard_admit(struct shard *s, struct listener *l, const struct conf_listener *conf);
+void shard_dismiss(struct shard *s, struct listener *l);
+
+#endif

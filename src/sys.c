@@ -1,0 +1,151 @@
+/* See sys.h.  The counters belong to the shards: each is asked by a task and answers with a copy.
+ * Values go out by one task to shard 0, which publishes them like any retained message. */
+#include "sys.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "metrics.h"
+#include <malloc.h>
+#include <semaphore.h>
+
+enum { LOG_LINES_MAX = 1000 }; /* on their way to `log_dest topic` */
+
+struct question {
+    struct shard_task task;
+    struct core_stats stats;
+    sem_t *answered;
+};
+
+struct sys {
+    struct shard_set *shards;
+    struct metrics *metrics;
+    struct question *questions;
+    sem_t answered;
+    uint64_t started_ms, last_ms;
+    _Atomic int log_lines; /* relaxed: a limit that may be a few off */
+};
+
+struct news { /* topics and values, each closed by a 0 */
+    struct shard_task task;
+    struct buf text;
+};
+
+struct line {
+    struct shard_task task;
+    struct sys *sys;
+    const char *topic; /* static */
+    char text[];
+};
+
+int sys_new(struct sys **out, struct shard_set *shards)
+{
+    struct sys *sys = mem_calloc(1, sizeof *sys);
+    if (sys == NULL) return E_NOMEM;
+    sys->shards = shards;
+    sys->started_ms = sys->last_ms = clock_mono_ms();
+    sem_init(&sys->answered, 0, 0);
+    sys->questions = mem_calloc(shards_count(shards), sizeof *sys->questions);
+    if (sys->questions == NULL || metrics_new(&sys->metrics, SLUICE_VERSION) < 0) {
+        sys_free(&sys);
+        return E_NOMEM;
+    }
+    *out = sys;
+    return 0;
+}
+
+void sys_free(struct sys **sys_ptr)
+{
+    struct sys *sys = *sys_ptr;
+    if (sys == NULL) return;
+    *sys_ptr = NULL;
+    metrics_free(&sys->metrics);
+    sem_destroy(&sys->answered);
+    mem_free(sys->questions);
+    mem_free(sys);
+}
+
+uint64_t sys_heap(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    return m.uordblks + m.hblkhd;
+}
+
+static void question_run(struct shard *s, struct shard_task *t)
+{
+    struct question *q = CONTAINER_OF(t, struct question, task);
+    q->stats = *core_stats(shard_core(s));
+    sem_post(q->answered);
+}
+
+static void gather(struct sys *sys, struct core_stats *sum)
+{
+    unsigned count = shards_count(sys->shards);
+    for (unsigned i = 0; i < count; i++) {
+        sys->questions[i].task.run = question_run;
+        sys->questions[i].answered = &sys->answered;
+        shard_post(shards_at(sys->shards, i), &sys->questions[i].task);
+    }
+    for (unsigned i = 0; i < count; i++)
+        while (sem_wait(&sys->answered) < 0) {
+        } /* EINTR */
+    for (unsigned i = 0; i < count; i++) metrics_add(sum, &sys->questions[i].stats);
+}
+
+static void news_run(struct shard *s, struct shard_task *t)
+{
+    struct news *n = CONTAINER_OF(t, struct news, task);
+    struct bytes left = buf_view(&n->text);
+    while (left.n) {
+        struct bytes topic = bytes_str((const char *)left.p);
+        left = bytes_skip(left, topic.n + 1);
+        struct bytes value = bytes_str((const char *)left.p);
+        left = bytes_skip(left, value.n + 1);
+        if (core_publish(shard_core(s), topic, value, 2, true) < 0) break; /* counted there */
+    }
+    buf_fini(&n->text);
+    mem_free(n);
+}
+
+static void emit(void *ctx, const char *topic, const char *value)
+{
+    struct news *n = ctx;
+    struct bytes t = bytes_of(topic, strlen(topic) + 1), v = bytes_of(value, strlen(value) + 1);
+    uint32_t before = n->text.tail;
+    if (buf_append(&n->text, t) < 0 || buf_append(&n->text, v) < 0) n->text.tail = before;
+}
+
+void sys_update(struct sys *sys, uint64_t now_ms)
+{
+    struct metrics_input in = {.heap = sys_heap(),
+                               .sockets = (uint64_t)shards_connections(sys->shards),
+                               .sockets_accepted = (uint64_t)shards_accepted(sys->shards),
+                               .uptime_s = (now_ms - sys->started_ms) / 1000};
+    struct news *n = mem_calloc(1, sizeof *n);
+    if (n == NULL) return;
+    gather(sys, &in.stats);
+    n->task.run = news_run;
+    metrics_update(sys->metrics, &in, (double)(now_ms - sys->last_ms) / 1000, emit, n);
+    sys->last_ms = now_ms;
+    shard_post(shards_at(sys->shards, 0), &n->task);
+}
+
+static void line_run(struct shard *s, struct shard_task *t)
+{
+    struct line *l = CONTAINER_OF(t, struct line, task);
+    atomic_fetch_sub_explicit(&l->sys->log_lines, 1, memory_order_relaxed);
+    (void)!core_publish(shard_core(s), bytes_str(l->topic), bytes_str(l->text), 2, false);
+    mem_free(l);
+}
+
+void sys_log_line(void *ctx, const char *topic, const char *text)
+{
+    struct sys *sys = ctx;
+    if (atomic_load_explicit(&sys->log_lines, memory_order_relaxed) >= LOG_LINES_MAX) return;
+    size_t n = strlen(text) + 1;
+    struct line *l = mem_alloc(sizeof *l + n);
+    if (l == NULL) return;
+    *l = (struct line){.task = {.run = line_run}, .sys = sys, .topic = topic};
+    memcpy(l->text, text, n);
+    atomic_fetch_add_explicit(&sys->log_lines, 1, memory_order_relaxed);
+    shard_post(shards_at(sys->shards, 0), &l->task);
+}
