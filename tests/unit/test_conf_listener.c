@@ -1,0 +1,252 @@
+/* The configuration of listeners, of who may connect by them, and what a reload cannot change. */
+#include "test_conf.h"
+
+/* ---- listeners ---- */
+
+static void options_belong_to_the_listener_above_them(void **state)
+{
+    (void)state;
+    const struct conf *c = good("listener 1883 127.0.0.1\n"
+                                "max_connections 5\n"
+                                "max_qos 1\n"
+                                "mount_point a/\n"
+                                "listener 1884\n"
+                                "socket_domain ipv6\n"
+                                "use_username_as_clientid true\n"
+                                "accept_protocol_versions 4,5\n"
+                                "max_topic_alias 3\n"
+                                "max_topic_alias_broker 0\n"
+                                "bind_interface lo\n"
+                                "listener 0 /tmp/a socket\n"
+                                "max_queued_messages 9\n");
+    assert_int_equal(c->listener_count, 3);
+    const struct conf_listener *l = c->listeners;
+    assert_int_equal(l[0].port, 1883);
+    assert_string_equal(l[0].address, "127.0.0.1");
+    assert_int_equal(l[0].max_connections, 5);
+    assert_int_equal(l[0].core.max_qos, 1);
+    assert_string_equal(l[0].core.mount_point, "a/");
+    assert_int_equal(l[0].line, 1);
+    assert_string_equal(l[0].file, b.path);
+    assert_int_equal(l[0].socket_domain, AF_UNSPEC);
+    assert_false(l[0].implicit);
+    assert_false(l[0].core.allow_anonymous);
+    assert_int_equal(l[1].port, 1884);
+    assert_null(l[1].address);
+    assert_int_equal(l[1].max_connections, -1);
+    assert_int_equal(l[1].core.max_qos, 2);
+    assert_string_equal(l[1].core.mount_point, "");
+    assert_int_equal(l[1].socket_domain, AF_INET6);
+    assert_true(l[1].core.use_username_as_clientid);
+    assert_int_equal(l[1].core.accept_versions, 1 << MQTT_V311 | 1 << MQTT_V5);
+    assert_int_equal(l[1].core.max_topic_alias, 3);
+    assert_int_equal(l[1].core.max_topic_alias_broker, 0);
+    assert_string_equal(l[1].bind_interface, "lo");
+    assert_int_equal(l[2].port, 0);
+    assert_string_equal(l[2].address, "/tmp/a socket");
+    assert_int_equal(l[2].line, 12);
+    assert_int_equal(c->core.max_queued_messages, 9);
+}
+
+static void port_and_bind_address_make_a_listener_as_of_old(void **state)
+{
+    (void)state;
+    const struct conf *c = good("max_connections 3\nport 1885\nbind_address 127.0.0.1\n");
+    assert_int_equal(c->listener_count, 1);
+    assert_int_equal(c->listeners[0].port, 1885);
+    assert_string_equal(c->listeners[0].address, "127.0.0.1");
+    assert_int_equal(c->listeners[0].max_connections, 3);
+    assert_int_equal(c->listeners[0].line, 2);
+    assert_false(c->listeners[0].implicit);
+    assert_non_null(strstr(b.warnings, "main.conf:2: 'port': Old form of the first listener"));
+    /* bind_address alone: on the usual port. */
+    c = good("bind_address ::1\n");
+    assert_int_equal(c->listener_count, 1);
+    assert_int_equal(c->listeners[0].port, 1883);
+    /* Beside another listener it is the first. */
+    c = good("listener 1886\nport 1885\n");
+    assert_int_equal(c->listener_count, 2);
+    assert_int_equal(c->listeners[0].port, 1885);
+    assert_int_equal(c->listeners[1].port, 1886);
+}
+
+static void options_without_any_listener_belong_to_the_loopback_ones(void **state)
+{
+    (void)state;
+    const struct conf *c = good("max_connections 3\nmount_point x/\nsocket_domain ipv4\n");
+    assert_int_equal(c->listener_count, 1);
+    assert_string_equal(c->listeners[0].address, "127.0.0.1");
+    assert_true(c->listeners[0].implicit);
+    assert_int_equal(c->listeners[0].max_connections, 3);
+    assert_string_equal(c->listeners[0].core.mount_point, "x/");
+    c = good("socket_domain ipv6\n");
+    assert_int_equal(c->listener_count, 1);
+    assert_string_equal(c->listeners[0].address, "::1");
+}
+
+static void an_option_above_the_first_listener_is_warned_of(void **state)
+{
+    (void)state;
+    const struct conf *c = good("max_connections 3\nlistener 1883\nallow_anonymous true\n");
+    assert_int_equal(c->listener_count, 1);
+    assert_int_equal(c->listeners[0].max_connections, -1);
+    assert_non_null(strstr(b.warnings, "'max_connections' in line 1 stands before any 'listener' "
+                                       "and has no effect"));
+}
+
+static void listeners_that_cannot_be_are_refused(void **state)
+{
+    (void)state;
+    bad("listener 65536\n", "main.conf:1: 'listener' cannot be '65536': use PORT [ADDRESS], or 0 "
+                            "/path/of/a/unix/socket");
+    assert_int_equal(load("listener -1\n"), E_INVALID);
+    assert_int_equal(load("listener 18x\n"), E_INVALID);
+    assert_int_equal(load("listener 123456789\n"), E_INVALID);
+    assert_int_equal(load("port 0\n"), E_INVALID);
+    assert_int_equal(load("mount_point a/#\n"), E_INVALID);
+    assert_int_equal(load("accept_protocol_versions 4,6\n"), E_INVALID);
+    assert_int_equal(load("accept_protocol_versions 45\n"), E_INVALID);
+    assert_int_equal(load("accept_protocol_versions ,\n"), E_INVALID);
+    assert_int_equal(load("socket_domain ipx\n"), E_INVALID);
+    assert_int_equal(load("protocol mqttsn\n"), E_INVALID);
+    bad("listener 0\n", "main.conf:1: 'listener 0' needs the path of a unix socket, such as "
+                        "'listener 0 /run/sluice/mqtt.sock'");
+    bad("listener 1883 /tmp/x\n",
+        "main.conf:1: a unix socket has no port: use 'listener 0 /tmp/x'");
+    char text[160] = "listener 0 /";
+    memset(text + 12, 'x', 107);
+    bad(text, "main.conf:1: the path of a unix socket has at most 107 bytes");
+    text[118] = 0;
+    assert_int_equal(good(text)->listener_count, 1);
+}
+
+/* With SO_REUSEPORT the kernel would not notice. */
+static void the_same_port_twice_is_refused(void **state)
+{
+    (void)state;
+    bad("listener 1883 127.0.0.1\n\nlistener 1883 127.0.0.1\n",
+        "main.conf:3: listener 1883 127.0.0.1 is already opened by line 1");
+    assert_int_equal(load("listener 0 /tmp/a\nlistener 0 /tmp/a\n"), E_INVALID);
+    good("listener 1883 127.0.0.1\nlistener 1883 ::1\nlistener 1884 127.0.0.1\n");
+    good("listener 1883\nsocket_domain ipv4\nlistener 1883\nsocket_domain ipv6\n");
+    good("listener 0 /tmp/a\nlistener 0 /tmp/b\n");
+}
+
+static void too_many_listeners_are_refused(void **state)
+{
+    (void)state;
+    char text[CONF_MAX_LISTENERS * 16 + 64];
+    size_t n = 0;
+    for (int i = 0; i < CONF_MAX_LISTENERS; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "listener %d\n", 2000 + i);
+    assert_int_equal(good(text)->listener_count, CONF_MAX_LISTENERS);
+    snprintf(text + n, sizeof text - n, "listener 3000\n");
+    bad(text, "main.conf:65: too many listeners: at most 64");
+}
+
+/* ---- who may connect ---- */
+
+static void with_a_listener_nobody_is_anonymous_unless_allowed(void **state)
+{
+    (void)state;
+    assert_false(good("listener 1883\n")->listeners[0].core.allow_anonymous);
+    assert_non_null(strstr(b.warnings, "main.conf:1: listener 1883 lets nobody in"));
+    /* Not per listener: wherever it stands, it is for all. */
+    const struct conf *c = good("listener 1883\nlistener 1884\nallow_anonymous true\n");
+    assert_true(c->listeners[0].core.allow_anonymous);
+    assert_true(c->listeners[1].core.allow_anonymous);
+    assert_string_equal(b.warnings, "");
+    c = good("allow_anonymous true\nlistener 1883\nlistener 1884\n"
+             "listener_allow_anonymous false\n");
+    assert_true(c->listeners[0].core.allow_anonymous);
+    assert_false(c->listeners[1].core.allow_anonymous);
+    /* Said in so many words, it holds without a listener too, as in mosquitto 2.1. */
+    c = good("allow_anonymous false\n");
+    assert_int_equal(c->listener_count, 2);
+    assert_false(c->listeners[0].core.allow_anonymous);
+}
+
+static void per_listener_settings_divide_who_may_connect(void **state)
+{
+    (void)state;
+    const struct conf *c = good("per_listener_settings true\nlistener 1883\n"
+                                "allow_anonymous true\nauto_id_prefix one-\nlistener 1884\n");
+    assert_true(c->listeners[0].core.allow_anonymous);
+    assert_string_equal(c->listeners[0].core.auto_id_prefix, "one-");
+    assert_false(c->listeners[1].core.allow_anonymous);
+    assert_string_equal(c->listeners[1].core.auto_id_prefix, "auto-");
+    bad("allow_anonymous true\nper_listener_settings true\n",
+        "main.conf:2: 'per_listener_settings' must come before 'allow_anonymous' and the other "
+        "security settings");
+}
+
+static void prefixes_of_client_ids_reach_every_listener(void **state)
+{
+    (void)state;
+    const struct conf *c = good("auto_id_prefix made-\nclientid_prefixes dev-\nlistener 1883\n"
+                                "listener 1884\nlistener_auto_id_prefix own-\n");
+    assert_string_equal(c->listeners[0].core.auto_id_prefix, "made-");
+    assert_string_equal(c->listeners[1].core.auto_id_prefix, "own-");
+    assert_string_equal(c->listeners[0].core.clientid_prefixes, "dev-");
+    assert_string_equal(c->listeners[1].core.clientid_prefixes, "dev-");
+    assert_int_equal(load("auto_id_prefix "
+                          "012345678901234567890123456789012345678901234567890\n"),
+                     E_INVALID);
+}
+
+/* ---- what a reload cannot change ---- */
+
+static void said(void *ctx, const char *directive)
+{
+    char *list = ctx;
+    size_t n = strlen(list);
+    snprintf(list + n, 256 - n, "%s ", directive);
+}
+
+/* The directives that a change from one file to the other would need a restart for. */
+static void expect_restart(const char *from, const char *to, const char *expected)
+{
+    char list[256] = "";
+    good(from);
+    struct conf *running = b.conf;
+    b.conf = NULL;
+    good(to);
+    unsigned count = conf_restart_needed(running, b.conf, said, list);
+    conf_free(&running);
+    assert_string_equal(list, expected);
+    assert_int_equal(count == 0, *expected == 0);
+}
+
+static void a_reload_names_what_needs_a_restart(void **state)
+{
+    (void)state;
+    expect_restart("user a\nlistener 1883\nmount_point m/\n",
+                   "\nuser a\nlistener 1883\nmount_point m/\n", "");
+    expect_restart("max_queued_messages 5\nlog_type error\nsys_interval 3\n",
+                   "max_queued_messages 6\nlog_type debug\nmax_keepalive 9\n", "");
+    expect_restart("shards 2\nuser a\n", "shards 3\npid_file /x\n", "shards user pid_file ");
+    expect_restart("listener 1883\n", "listener 1884\n", "listener ");
+    expect_restart("listener 1883\n", "listener 1883\nlistener 1884\n", "listener ");
+    expect_restart("listener 1883\n", "listener 1883\nmax_qos 1\n", "");
+    expect_restart("listener 1883\n", "listener 1883\nallow_anonymous true\n", "");
+    expect_restart("listener 1883\nmount_point a\n", "listener 1883\nmount_point b\n", "");
+    expect_restart("", "clientid_prefixes x\n", "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        A_TEST(options_belong_to_the_listener_above_them),
+        A_TEST(port_and_bind_address_make_a_listener_as_of_old),
+        A_TEST(options_without_any_listener_belong_to_the_loopback_ones),
+        A_TEST(an_option_above_the_first_listener_is_warned_of),
+        A_TEST(listeners_that_cannot_be_are_refused),
+        A_TEST(the_same_port_twice_is_refused),
+        A_TEST(too_many_listeners_are_refused),
+        A_TEST(with_a_listener_nobody_is_anonymous_unless_allowed),
+        A_TEST(per_listener_settings_divide_who_may_connect),
+        A_TEST(prefixes_of_client_ids_reach_every_listener),
+        A_TEST(a_reload_names_what_needs_a_restart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
