@@ -98,19 +98,16 @@ int address_listen(const struct address *a, const char *interface, bool shared, 
     return E_IO;
 }
 
-void address_peer(int fd, char text[ADDRESS_TEXT_MAX])
+void address_text(const struct address *a, char text[ADDRESS_TEXT_MAX])
 {
-    struct sockaddr_storage sa = {0};
-    socklen_t size = sizeof sa;
     char host[INET6_ADDRSTRLEN] = "";
     snprintf(text, ADDRESS_TEXT_MAX, "unix");
-    if (getpeername(fd, (void *)&sa, &size) < 0) snprintf(text, ADDRESS_TEXT_MAX, "gone");
-    if (sa.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)&sa;
+    if (a->sa.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&a->sa;
         inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
         snprintf(text, ADDRESS_TEXT_MAX, "%s:%u", host, ntohs(in->sin_port));
-    } else if (sa.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *in = (const void *)&sa;
+    } else if (a->sa.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)&a->sa;
         inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
         snprintf(text, ADDRESS_TEXT_MAX, "[%s]:%u", host, ntohs(in->sin6_port));
     }

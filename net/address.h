@@ -22,6 +22,6 @@ MUST_USE int address_unix(const char *path, struct address *out); /* E_INVALID: 
 MUST_USE int address_listen(const struct address *a, const char *interface, bool shared, int *fd);
 MUST_USE int address_probe(const struct address *a, const char *interface);
 /* "1.2.3.4:5", "[::1]:5" or "unix". */
-void address_peer(int fd, char text[ADDRESS_TEXT_MAX]);
+void address_text(const struct address *a, char text[ADDRESS_TEXT_MAX]);
 
 #endif

@@ -24,6 +24,9 @@ void loop_close(struct loop **loop);
 /* Sets what is waited for; asks the kernel only on a change.  Hang-ups are reported as READ. */
 MUST_USE int loop_want(struct loop *loop, struct loop_source *source, unsigned events);
 void loop_del(struct loop *loop, struct loop_source *source);
+/* As loop_del(), for a descriptor that is closed right after: closing tells the kernel by itself.
+ */
+static inline void loop_forget(struct loop_source *source) { source->added = false; }
 
 /* From here on loop_wake() interrupts the wait.  Then look once more for work, then wait. */
 void loop_sleep_begin(struct loop *loop);

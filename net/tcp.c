@@ -26,15 +26,13 @@ static int64_t tcp_writev(struct transport *t, const struct iovec *parts, int co
 
 static int tcp_handshake(struct transport *t) { return t->fd >= 0 ? 0 : E_IO; }
 
+static void tcp_end(struct transport *t) { shutdown(t->fd, SHUT_WR); }
+
 static void tcp_close(struct transport *t)
 {
-    /* Unread bytes would turn the close into a reset, and the peer would lose the last packet. */
-    char sink[4096];
-    shutdown(t->fd, SHUT_WR);
-    for (int i = 0; i < 16 && recv(t->fd, sink, sizeof sink, MSG_DONTWAIT) > 0; i++) {
-    }
     close(t->fd);
     t->fd = -1;
 }
 
-const struct transport_ops tcp_transport = {tcp_read, tcp_writev, tcp_handshake, tcp_close};
+const struct transport_ops tcp_transport = {tcp_read, tcp_writev, tcp_handshake, tcp_end,
+                                            tcp_close};

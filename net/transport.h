@@ -13,7 +13,8 @@ struct transport_ops {
     int64_t (*read)(struct transport *t, void *to, size_t size);
     int64_t (*writev)(struct transport *t, const struct iovec *parts, int count);
     int (*handshake)(struct transport *t); /* 0 done, E_AGAIN, E_IO */
-    void (*close)(struct transport *t);    /* sends what the kernel has, then ends */
+    void (*end)(struct transport *t);      /* no more output: the peer sees its end */
+    void (*close)(struct transport *t);    /* unread input makes it a reset: read or end() first */
 };
 
 struct transport {

@@ -280,7 +280,7 @@ static void dump(struct broker *b)
 static void check_memory(struct broker *b)
 {
     uint64_t limit = conf_now(b)->memory_limit;
-    bool over = limit != 0 && sys_heap() > limit;
+    bool over = limit != 0 && sys_memory() > limit;
     if (over == b->over_memory) return;
     b->over_memory = over;
     shards_refuse_clients(b->shards, over);

@@ -5,12 +5,10 @@
 
 #include "base/mem.h"
 #include "mqtt/packet.h"
-#include "net/address.h"
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 enum {
+    LINGER_MS = 1000,        /* for a client to read why it was disconnected */
     CONNECT_MAX = 64 * 1024, /* bytes looked at before CONNECT is whole */
     REST_COPY_MAX = 8192,    /* a rest that is copied before the next bytes; longer ones grow */
 };
@@ -20,17 +18,18 @@ static void conn_arrive(struct shard *s, struct shard_task *t);
 
 /* ---- opening and closing ---- */
 
-void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd)
+void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
+                 const char *peer)
 {
     struct conn *c = mem_calloc(1, sizeof *c);
-    if (c == NULL) {
+    char *name = c ? mem_strndup(peer, strlen(peer)) : NULL;
+    if (name == NULL) {
+        mem_free(c);
         close(fd);
         shard_dismiss(s, l);
         return;
     }
-    int one = 1; /* a failure costs speed only; unix sockets do not know it */
-    if (s->tcp_nodelay && conf->port)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    c->peer = name;
     c->transport = (struct transport){.ops = &tcp_transport, .fd = fd};
     c->source = (struct loop_source){.ready = conn_ready, .fd = fd};
     c->arrival.run = conn_arrive;
@@ -49,12 +48,30 @@ void conn_free(struct conn *c, int why)
     c->dead = true;
     if (c->core) core_conn_closed(c->core, why);
     c->core = NULL;
-    loop_del(s->loop, &c->source);
+    loop_forget(&c->source);
     c->transport.ops->close(&c->transport);
     shard_dismiss(s, c->listener);
     buf_fini(&c->rest);
+    mem_free(c->peer);
     list_del(&c->link);
     list_push(&s->dead, &c->link);
+}
+
+/* The client may be in the middle of sending: a reset would take from it the packet that says what
+ * was wrong.  So its input is read and thrown away for a while. */
+static void conn_linger(struct conn *c)
+{
+    struct shard *s = c->shard;
+    core_conn_closed(c->core, 0);
+    c->core = NULL;
+    c->transport.ops->end(&c->transport);
+    c->lingers = true;
+    c->paused = c->want_write = false;
+    c->deadline_ms = s->now_ms + LINGER_MS;
+    buf_fini(&c->rest);
+    list_del(&c->link);
+    list_push(&s->lingering, &c->link);
+    if (loop_want(s->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
 }
 
 static void conn_want(struct conn *c)
@@ -80,11 +97,12 @@ static size_t feed(struct conn *c, struct bytes in)
 
 static int adopt(struct conn *c)
 {
-    char peer[ADDRESS_TEXT_MAX];
-    address_peer(c->transport.fd, peer);
     list_del(&c->link);
     list_push(&c->shard->conns, &c->link);
-    return core_conn_open(c->shard->core, &c->core, &c->conf->core, peer, c);
+    int rc = core_conn_open(c->shard->core, &c->core, &c->conf->core, c->peer, c);
+    mem_free(c->peer);
+    c->peer = NULL;
+    return rc;
 }
 
 /* The shard that the connection belongs to, as far as the bytes so far say.  E_AGAIN: CONNECT is
@@ -189,6 +207,11 @@ static int64_t read_shared(struct conn *c)
     return n;
 }
 
+static int64_t read_away(struct conn *c)
+{
+    return c->transport.ops->read(&c->transport, c->shard->input, READ_SIZE);
+}
+
 static void conn_read(struct conn *c)
 {
     if (c->paused) { /* a hang-up is told although nobody asked: look again after the pause */
@@ -198,8 +221,10 @@ static void conn_read(struct conn *c)
             loop_del(c->shard->loop, &c->source);
         return;
     }
-    if (c->ended) return; /* about to be closed */
-    int64_t n = buf_len(&c->rest) > REST_COPY_MAX ? read_on(c) : read_shared(c);
+    if (c->ended && !c->lingers) return; /* about to be closed */
+    int64_t n = c->lingers                          ? read_away(c)
+                : buf_len(&c->rest) > REST_COPY_MAX ? read_on(c)
+                                                    : read_shared(c);
     if (n < 0 && n != E_AGAIN) conn_free(c, (int)n);
 }
 
@@ -234,7 +259,11 @@ void conn_service(struct conn *c, unsigned events)
         if (!c->paused && !c->dead) conn_want(c);
     }
     if (events & (CORE_EV_OUTPUT | CORE_EV_CLOSE) && !c->dead && !c->want_write) conn_write(c);
-    if (events & CORE_EV_CLOSE && !c->dead) conn_free(c, 0);
+    if (!(events & CORE_EV_CLOSE) || c->dead) return;
+    if (events & CORE_EV_LINGER)
+        conn_linger(c);
+    else
+        conn_free(c, 0);
 }
 
 static void conn_ready(struct loop_source *source, unsigned events)

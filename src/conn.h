@@ -12,18 +12,21 @@ struct conn {
     struct shard *shard;
     struct listener *listener;
     const struct conf_listener *conf;
-    struct cconn *core; /* NULL before CONNECT */
-    struct buf rest;    /* read, not consumed */
-    struct list link;   /* in shard->fresh, shard->conns or shard->dead */
-    uint64_t deadline_ms;
-    bool paused;     /* the core does not want more for now */
-    bool ended;      /* the core ignores further input */
-    bool want_write; /* the socket takes no more for now */
-    bool dead;       /* freed, but for its memory */
+    struct cconn *core;   /* NULL before CONNECT */
+    char *peer;           /* owned, until the core has its own */
+    struct buf rest;      /* read, not consumed */
+    struct list link;     /* in shard->fresh, conns, lingering or dead */
+    uint64_t deadline_ms; /* while fresh or lingering */
+    bool paused;          /* the core does not want more for now */
+    bool ended;           /* the core ignores further input */
+    bool want_write;      /* the socket takes no more for now */
+    bool lingers;         /* has had its last packet; what still comes is thrown away */
+    bool dead;            /* freed, but for its memory */
 };
 
-/* Takes an accepted socket.  Without memory it is closed. */
-void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd);
+/* Takes an accepted socket; peer is copied.  Without memory it is closed. */
+void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
+                 const char *peer);
 /* What core_next_ready() says of a connection. */
 void conn_service(struct conn *c, unsigned events);
 /* Ends it; `why` as for core_conn_closed(). */

@@ -122,7 +122,8 @@ static int log_settings_init(struct log_settings *s, const struct conf *conf)
 static void log_settings_use(struct log *log, const struct conf *conf)
 {
     if (log->settings.dest & CONF_LOG_SYSLOG) openlog("sluice", LOG_PID, log->settings.facility);
-    atomic_store_explicit(&log->types, conf->log_types, memory_order_relaxed);
+    bool nowhere = (log->settings.dest & ~(unsigned)CONF_LOG_NONE) == 0;
+    atomic_store_explicit(&log->types, nowhere ? 0 : conf->log_types, memory_order_relaxed);
 }
 
 int log_open(struct log **out, const struct conf *conf)

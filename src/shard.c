@@ -13,6 +13,8 @@
 #include "net/address.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -96,14 +98,15 @@ static void door_ready(struct loop_source *source, unsigned events)
 {
     struct door *d = CONTAINER_OF(source, struct door, source);
     struct shard *s = d->shard;
+    char peer[ADDRESS_TEXT_MAX];
     (void)events;
     for (int i = 0; i < ACCEPT_BATCH && !s->stopping; i++) {
-        int fd = accept4(source->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct address a = {.size = sizeof a.sa};
+        int fd = accept4(source->fd, (void *)&a.sa, &a.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) address_text(&a, peer);
         if (fd >= 0 && shard_admit(s, d->listener, d->conf)) {
-            conn_accept(s, d->listener, d->conf, fd);
+            conn_accept(s, d->listener, d->conf, fd, peer);
         } else if (fd >= 0) {
-            char peer[ADDRESS_TEXT_MAX];
-            address_peer(fd, peer);
             log_printf(s->set->log, LOG_T_NOTICE,
                        "Client connection from %s denied: max_connections exceeded.", peer);
             close(fd);
@@ -195,13 +198,19 @@ static bool mail_waits(struct shard *s)
 
 /* ---- the turn ---- */
 
+/* Both lists are in the order of their deadlines, as all of a list wait equally long. */
+static uint64_t first_deadline(const struct list *conns)
+{
+    if (list_empty(conns)) return UINT64_MAX;
+    return CONTAINER_OF(conns->next, struct conn, link)->deadline_ms;
+}
+
 static int sleep_time(const struct shard *s)
 {
     uint64_t due = core_next_due(s->core);
     if (s->doors_open_ms) due = min_u64(due, s->doors_open_ms);
     if (s->stopping) due = min_u64(due, s->stop_by_ms);
-    if (!list_empty(&s->fresh))
-        due = min_u64(due, CONTAINER_OF(s->fresh.next, struct conn, link)->deadline_ms);
+    due = min_u64(due, min_u64(first_deadline(&s->fresh), first_deadline(&s->lingering)));
     if (due == UINT64_MAX) return -1;
     return due <= s->now_ms ? 0 : (int)min_u64(due - s->now_ms, 3600 * 1000);
 }
@@ -217,13 +226,16 @@ static void wait_for_work(struct shard *s)
     s->now_ms = clock_mono_ms();
 }
 
+static void deadlines_meet(struct shard *s, struct list *conns)
+{
+    while (first_deadline(conns) <= s->now_ms)
+        conn_free(CONTAINER_OF(conns->next, struct conn, link), E_EOF);
+}
+
 static void timers_due(struct shard *s)
 {
-    while (!list_empty(&s->fresh)) {
-        struct conn *c = CONTAINER_OF(s->fresh.next, struct conn, link);
-        if (c->deadline_ms > s->now_ms) break;
-        conn_free(c, E_EOF);
-    }
+    deadlines_meet(s, &s->fresh);
+    deadlines_meet(s, &s->lingering);
     if (s->doors_open_ms && s->doors_open_ms <= s->now_ms && !s->stopping) {
         s->doors_open_ms = 0;
         doors_want(s, LOOP_READ);
@@ -289,7 +301,8 @@ static void stop_run(struct shard *s, struct shard_task *t)
 static bool is_over(const struct shard *s)
 {
     if (!s->stopping) return false;
-    return list_empty(&s->conns) || s->now_ms >= s->stop_by_ms || atomic_load(&s->set->hurry);
+    if (s->now_ms >= s->stop_by_ms || atomic_load(&s->set->hurry)) return true;
+    return list_empty(&s->conns) && list_empty(&s->lingering);
 }
 
 static void *shard_main(void *arg)
@@ -331,6 +344,7 @@ static int shard_init(struct shard *s, const struct conf *conf)
     s->spare_fd = spare_open();
     list_init(&s->fresh);
     list_init(&s->conns);
+    list_init(&s->lingering);
     list_init(&s->dead);
     s->input = mem_alloc(READ_SIZE);
     if (s->input == NULL) return E_NOMEM;
@@ -401,6 +415,7 @@ static void shard_fini(struct shard *s)
         tasks_run(s);
         conns_free(&s->fresh);
         conns_free(&s->conns);
+        conns_free(&s->lingering);
         dead_free(s);
     }
     core_free(&s->core);
@@ -459,11 +474,15 @@ int64_t shards_accepted(const struct shard_set *set)
 
 void shard_configure(struct shard *s, const struct conf *conf)
 {
-    s->tcp_nodelay = conf->set_tcp_nodelay;
+    int nodelay = conf->set_tcp_nodelay; /* what is accepted has it from the listening socket */
     s->connect_timeout_ms = conf->core.connect_timeout_ms;
     core_configure(s->core, &conf->core);
-    for (size_t i = 0; i < s->door_count; i++)
+    for (size_t i = 0; i < s->door_count; i++) {
+        struct door *d = &s->doors[i];
         for (size_t j = 0; j < conf->listener_count; j++)
-            if (conf_listener_same_socket(s->doors[i].conf, &conf->listeners[j]))
-                s->doors[i].conf = &conf->listeners[j];
+            if (conf_listener_same_socket(d->conf, &conf->listeners[j]))
+                d->conf = &conf->listeners[j];
+        if (d->conf->port) /* a failure costs speed only */
+            (void)setsockopt(d->source.fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, sizeof nodelay);
+    }
 }

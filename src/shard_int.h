@@ -35,12 +35,12 @@ struct shard {
     uint8_t *input;    /* READ_SIZE */
     struct list fresh; /* connections before CONNECT, oldest first */
     struct list conns;
-    struct list dead; /* freed when the turn ends: the loop may hold an event of theirs */
+    struct list lingering; /* being closed, oldest first */
+    struct list dead;      /* freed when the turn ends: the loop may hold an event of theirs */
     struct door *doors;
     size_t door_count;
     uint64_t doors_open_ms; /* 0: they are open */
     int spare_fd;           /* given up to tell a client that there are none left */
-    bool tcp_nodelay;
     uint64_t connect_timeout_ms;
     bool busy; /* something waits: do not sleep */
     bool stopping;

@@ -5,8 +5,9 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "metrics.h"
-#include <malloc.h>
 #include <semaphore.h>
+#include <stdio.h>
+#include <unistd.h>
 
 enum { LOG_LINES_MAX = 1000 }; /* on their way to `log_dest topic` */
 
@@ -64,10 +65,14 @@ void sys_free(struct sys **sys_ptr)
     mem_free(sys);
 }
 
-uint64_t sys_heap(void)
+uint64_t sys_memory(void)
 {
-    struct mallinfo2 m = mallinfo2();
-    return m.uordblks + m.hblkhd;
+    unsigned long all, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL) return 0;
+    if (fscanf(f, "%lu %lu", &all, &resident) != 2) resident = 0;
+    fclose(f);
+    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 static void question_run(struct shard *s, struct shard_task *t)
@@ -116,7 +121,7 @@ static void emit(void *ctx, const char *topic, const char *value)
 
 void sys_update(struct sys *sys, uint64_t now_ms)
 {
-    struct metrics_input in = {.heap = sys_heap(),
+    struct metrics_input in = {.heap = sys_memory(),
                                .sockets = (uint64_t)shards_connections(sys->shards),
                                .sockets_accepted = (uint64_t)shards_accepted(sys->shards),
                                .uptime_s = (now_ms - sys->started_ms) / 1000};

@@ -12,8 +12,8 @@ MUST_USE int sys_new(struct sys **out, struct shard_set *shards); /* E_NOMEM */
 void sys_free(struct sys **sys);
 /* Publishes now; interval_s: 0 = no $SYS tree. */
 void sys_update(struct sys *sys, uint64_t now_ms);
-/* Bytes of heap in use. */
-uint64_t sys_heap(void);
+/* Bytes of memory in use.  What the kernel counts: asking the allocator would stop the shards. */
+uint64_t sys_memory(void);
 /* For log_set_topic_sink(); ctx is the sys.  Any thread. */
 void sys_log_line(void *ctx, const char *topic, const char *text);
 

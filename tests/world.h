@@ -1,6 +1,7 @@
 /* A whole broker in one deterministic process: N cores, their stores, the mail between them, a
  * virtual clock, and connections that are byte pipes.  Simulation, conversations and fuzzers stand
- * on it. */
+ * on it.  One thread; nothing here allocates through base/mem.h, so mem_fail_after() hits the cores
+ * alone. */
 #ifndef TESTS_WORLD_H
 #define TESTS_WORLD_H
 
@@ -9,31 +10,47 @@
 struct world;
 struct wconn; /* a client's end of a connection */
 
-struct world *world_new(unsigned shards, const struct core_config *cfg,
-                        uint64_t seed); /* aborts without memory */
-void world_free(struct world *w);
+/* The defaults of the directives (src/conf_schema.c). */
+void world_defaults(struct core_config *cfg);
+
+/* cfg: NULL = world_defaults().  Same seed and same calls: same run.  Aborts without memory. */
+struct world *world_new(unsigned shards, const struct core_config *cfg, uint64_t seed);
+void world_free(struct world *w); /* closes all connections first; frees every wconn */
+unsigned world_shards(const struct world *w);
 struct core *world_core(struct world *w, unsigned shard);
 struct core_config *world_config(struct world *w); /* change, then world_configure() */
 void world_configure(struct world *w);
-struct core_listener *
-world_listener(struct world *w); /* anonymous, all versions, QoS 2; may be changed */
+void world_max_clients(struct world *w, unsigned most); /* global_max_clients; 0 = no limit */
+
+/* Anonymous, all versions, QoS 2; may be changed while no connection uses it.  Texts are the
+ * caller's and outlive w. */
+struct core_listener *world_listener(struct world *w);
+struct core_listener *world_listener_add(struct world *w); /* a further one, like the first was */
+
 bool world_logged(struct world *w, const char *part); /* whether a log line so far contains part */
+const char *world_log(const struct world *w);         /* all of it, a line each */
+/* A counter or gauge of struct core_stats by its offset, summed over the shards. */
+uint64_t world_stat(struct world *w, size_t offset);
 
 /* A connection is not on a shard until its first packet shows the client id, as in src/conn.c. */
 struct wconn *world_connect(struct world *w);
-void world_send(struct wconn *c, struct bytes data); /* into the pipe */
-struct bytes world_received(struct wconn *c);        /* all that arrived and was not consumed */
+struct wconn *world_connect_to(struct world *w, const struct core_listener *listener);
+void world_send(struct wconn *c, struct bytes data); /* into the pipe; dropped when it is closed */
+struct bytes world_received(const struct wconn *c);  /* all that arrived and was not consumed */
 void world_consume(struct wconn *c, size_t n);
-void world_stall(struct wconn *c,
-                 bool on); /* the client stops reading: the pipe takes `room` more bytes */
+/* How many more bytes the client reads before it stops; SIZE_MAX: all of them (at first). */
+void world_room(struct wconn *c, size_t room);
 bool world_closed(const struct wconn *c); /* the broker has closed it */
-void world_drop(struct wconn *c); /* the client's end vanishes (no DISCONNECT); c is freed */
+/* The client's end vanishes (no DISCONNECT), with what the broker has not read; c is freed. */
+void world_drop(struct wconn *c);
 
 /* Runs turns in rotation (or in an order drawn from the seed when shuffled) until nothing moves. */
 void world_run(struct world *w);
+/* Also how much mail and how many bytes of a connection a turn gets to see. */
 void world_shuffle(struct world *w, bool on);
-void world_step(struct world *w);                 /* one turn of one shard */
+bool world_step(struct world *w);                 /* one turn of one shard; whether it moved */
 void world_advance(struct world *w, uint64_t ms); /* lets time pass, timer by timer, running */
 uint64_t world_now(const struct world *w);        /* ms */
+void world_shutdown(struct world *w);             /* a clean stop of the broker, and runs */
 
 #endif

@@ -70,6 +70,7 @@ void conn_end(struct cconn *c, uint8_t reason, const char *why)
                                     d));
     }
     conn_close_silent(c, why);
+    conn_ready(c, CORE_EV_LINGER);
 }
 
 /* ---- timers ---- */

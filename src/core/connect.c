@@ -38,6 +38,7 @@ static int refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason,
                  why ? why : refusal_text(reason));
     c->logged_out = true;
     conn_close_silent(c, "refused");
+    conn_ready(c, CORE_EV_LINGER);
     return 0;
 }
 

@@ -140,6 +140,7 @@ enum core_event {
     CORE_EV_OUTPUT = 1, /* core_output() has bytes */
     CORE_EV_RESUME = 2, /* a paused connection may be read again */
     CORE_EV_CLOSE = 4,  /* send what core_output() has as far as the socket takes it, then close */
+    CORE_EV_LINGER = 8, /* with CLOSE: the client did not ask for it and may still be sending */
 };
 /* Next connection that wants something, NULL when there is none this turn; *events: the above bits.
  */
