@@ -1,0 +1,217 @@
+/* config, listener and stat: settings by the names of their directives, and the core's counters by
+ * the names of their fields. */
+#include "tests/wire/talk.h"
+
+enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS };
+
+struct setting {
+    const char *name;
+    enum kind kind;
+    size_t offset, size;
+};
+
+#define CONFIG(name, kind, field)                                                                  \
+    {                                                                                              \
+        name, kind, offsetof(struct core_config, field), sizeof(((struct core_config *)0)->field)  \
+    }
+static const struct setting configs[] = {
+    CONFIG("max_packet_size", SIZE, max_packet_size),
+    CONFIG("message_size_limit", SIZE, message_size_limit),
+    CONFIG("max_inflight_messages", NUMBER, max_inflight_messages),
+    CONFIG("max_inflight_bytes", SIZE, max_inflight_bytes),
+    CONFIG("max_queued_messages", NUMBER, max_queued_messages),
+    CONFIG("max_queued_bytes", SIZE, max_queued_bytes),
+    CONFIG("queue_qos0_messages", BOOL, queue_qos0_messages),
+    CONFIG("upgrade_outgoing_qos", BOOL, upgrade_outgoing_qos),
+    CONFIG("allow_zero_length_clientid", BOOL, allow_zero_length_clientid),
+    CONFIG("retain_available", BOOL, retain_available),
+    CONFIG("max_retained_age", SECONDS, retain_expiry_interval_s),
+    CONFIG("persistent_client_expiration", SECONDS, persistent_client_expiration_s),
+    CONFIG("max_keepalive", NUMBER, max_keepalive_s),
+    CONFIG("retry_interval", MS, retry_interval_ms),
+    CONFIG("retry_max_interval", MS, retry_max_interval_ms),
+    CONFIG("ack_timeout", MS, ack_timeout_ms),
+    CONFIG("max_topic_levels", NUMBER, max_topic_levels),
+    CONFIG("max_subscriptions", NUMBER, max_subscriptions),
+    CONFIG("max_retained_messages", NUMBER, max_retained_messages),
+    CONFIG("max_retained_bytes", SIZE, max_retained_bytes),
+    CONFIG("output_soft_limit", SIZE, output_soft_bytes),
+    CONFIG("output_hard_limit", SIZE, output_hard_bytes),
+    CONFIG("slow_reader_grace", MS, slow_grace_ms),
+    CONFIG("connect_timeout", MS, connect_timeout_ms),
+    CONFIG("connection_messages", BOOL, connection_messages),
+};
+
+#define LISTENER(name, kind)                                                                       \
+    {                                                                                              \
+#name, kind, offsetof(struct core_listener, name),                                         \
+            sizeof(((struct core_listener *)0)->name)                                              \
+    }
+static const struct setting listeners[] = {
+    LISTENER(allow_anonymous, BOOL),
+    LISTENER(use_username_as_clientid, BOOL),
+    LISTENER(max_qos, NUMBER),
+    {"accept_protocol_versions", VERSIONS, offsetof(struct core_listener, accept_versions), 1},
+    LISTENER(max_topic_alias, NUMBER),
+    LISTENER(max_topic_alias_broker, NUMBER),
+    LISTENER(mount_point, TEXT),
+    LISTENER(auto_id_prefix, TEXT),
+    LISTENER(clientid_prefixes, TEXT),
+};
+
+#define STAT(name)                                                                                 \
+    {                                                                                              \
+#name, NUMBER, offsetof(struct core_stats, name), sizeof(uint64_t)                         \
+    }
+static const struct setting stats[] = {
+    STAT(messages_received),
+    STAT(messages_sent),
+    STAT(bytes_received),
+    STAT(bytes_sent),
+    STAT(publish_received),
+    STAT(publish_sent),
+    STAT(publish_dropped),
+    STAT(publish_bytes_received),
+    STAT(publish_bytes_sent),
+    STAT(connections_accepted),
+    STAT(connections_refused),
+    STAT(sessions_expired),
+    STAT(sessions_taken_over),
+    STAT(wills_sent),
+    STAT(dropped_queue_full),
+    STAT(dropped_slow_reader),
+    STAT(dropped_too_large),
+    STAT(dropped_expired),
+    STAT(dropped_no_memory),
+    STAT(dropped_share_nacked),
+    STAT(dropped_qos0_offline),
+    STAT(refused_malformed),
+    STAT(refused_protocol),
+    STAT(refused_limit),
+    STAT(keepalive_timeouts),
+    STAT(resent),
+    STAT(route_hits),
+    STAT(route_misses),
+    STAT(publishers_paused),
+    STAT(connected),
+    STAT(sessions),
+    STAT(subscriptions),
+    STAT(shared_subscriptions),
+    STAT(retained),
+    STAT(retained_bytes),
+    STAT(queued),
+    STAT(queued_bytes),
+    STAT(inflight),
+};
+
+static const struct setting *find(const struct setting *table, size_t count, struct bytes name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (bytes_eq(name, bytes_str(table[i].name))) return &table[i];
+    return NULL;
+}
+
+static bool read_versions(struct bytes text, uint64_t *bits)
+{
+    *bits = 0;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == ',') continue;
+        if (text.p[i] < '3' || text.p[i] > '5') return false;
+        *bits |= 1u << (text.p[i] - '0');
+    }
+    return *bits != 0;
+}
+
+static bool read_value(enum kind kind, struct bytes text, uint64_t *value)
+{
+    switch (kind) {
+    case BOOL:
+        *value = bytes_eq(text, bytes_str("true"));
+        return *value || bytes_eq(text, bytes_str("false"));
+    case NUMBER: return number_read(text, value);
+    case SIZE: return size_read(text, value);
+    case MS: return duration_read(text, value);
+    case SECONDS:
+        if (!duration_read(text, value)) return false;
+        *value /= 1000;
+        return true;
+    case VERSIONS: return read_versions(text, value);
+    default: return false;
+    }
+}
+
+static bool assign(struct talk *t, const struct setting *s, void *base, struct bytes text)
+{
+    char *at = (char *)base + s->offset;
+    if (s->kind == TEXT) {
+        const char *copy = (const char *)arena_copy(&t->arena, text).p;
+        memcpy(at, &copy, sizeof copy);
+        return true;
+    }
+    uint64_t value;
+    if (!read_value(s->kind, text, &value))
+        return talk_fail(t, "%s cannot be '%.*s'", s->name, (int)text.n, (const char *)text.p);
+    if (s->size < 8 && value >> (8 * s->size)) return talk_fail(t, "%s: too large", s->name);
+    memcpy(at, &value, s->size); /* little-endian, as every machine the tests run on */
+    return true;
+}
+
+bool setting_config(struct talk *t, const struct fields *words)
+{
+    if (words->count != 2) return talk_fail(t, "config wants a name and a value");
+    struct bytes name = words->items[0].text, value = words->items[1].text;
+    if (bytes_eq(name, bytes_str("global_max_clients"))) {
+        world_max_clients(t->world, (unsigned)words->items[1].number);
+        return true;
+    }
+    const struct setting *s = find(configs, ARRAY_LEN(configs), name);
+    if (s == NULL)
+        return talk_fail(t, "no setting is called %.*s", (int)name.n, (const char *)name.p);
+    if (!assign(t, s, world_config(t->world), value)) return false;
+    world_configure(t->world);
+    return true;
+}
+
+struct core_listener *setting_listener_at(struct talk *t, uint64_t n)
+{
+    if (n == 0 || n > LISTENERS_MAX) {
+        talk_fail(t, "listeners are 1 to %d", LISTENERS_MAX);
+        return NULL;
+    }
+    t->listeners[0] = world_listener(t->world);
+    for (size_t i = 0; i < n; i++)
+        if (t->listeners[i] == NULL) t->listeners[i] = world_listener_add(t->world);
+    return t->listeners[n - 1];
+}
+
+bool setting_listener(struct talk *t, const struct fields *words)
+{
+    bool numbered = words->count == 3 && words->items[0].is_number;
+    if (words->count != 2 && !numbered)
+        return talk_fail(t, "listener wants a name and a value, or number, name, value");
+    uint64_t n = numbered ? words->items[0].number : 1;
+    struct core_listener *l = setting_listener_at(t, n);
+    if (l == NULL) return false;
+    if (t->listener_used[n - 1])
+        return talk_fail(t, "this listener is in use: settings come before its first connection");
+    struct bytes name = words->items[numbered].text, value = words->items[numbered + 1].text;
+    const struct setting *s = find(listeners, ARRAY_LEN(listeners), name);
+    if (s) return assign(t, s, l, value);
+    return talk_fail(t, "a listener has no %.*s", (int)name.n, (const char *)name.p);
+}
+
+bool setting_stat(struct talk *t, const struct fields *words)
+{
+    bool least = word_is(words, 1, "at") && word_is(words, 2, "least");
+    const struct field *wanted = words->count ? &words->items[words->count - 1] : NULL;
+    if (words->count != (least ? 4u : 2u) || !wanted->is_number)
+        return talk_fail(t, "stat wants a name and a number, or: name at least number");
+    struct bytes name = words->items[0].text;
+    const struct setting *s = find(stats, ARRAY_LEN(stats), name);
+    if (s == NULL)
+        return talk_fail(t, "no counter is called %.*s", (int)name.n, (const char *)name.p);
+    uint64_t got = world_stat(t->world, s->offset);
+    if (least ? got >= wanted->number : got == wanted->number) return true;
+    return talk_fail(t, "expected %s to be %s%llu, it is %llu", s->name, least ? "at least " : "",
+                     (unsigned long long)wanted->number, (unsigned long long)got);
+}
