@@ -2,6 +2,10 @@
  * no object to carry it, and it is per thread. */
 #include "base/mem.h"
 
+#include <sys/mman.h>
+
+enum { HUGE_PAGE = 2 << 20 };
+
 static _Thread_local long fail_countdown = -1;
 static _Thread_local bool fail_fired;
 
@@ -31,6 +35,15 @@ void *mem_calloc_aligned(size_t count, size_t size)
     ASSERT(size % 64 == 0 && count < SIZE_MAX / size);
     void *p = must_fail() ? NULL : aligned_alloc(64, count * size);
     return p ? memset(p, 0, count * size) : NULL;
+}
+void *mem_calloc_table(size_t count, size_t size)
+{
+    if (count * size < HUGE_PAGE) return mem_calloc(count, size);
+    ASSERT(count * size % HUGE_PAGE == 0);
+    void *p = must_fail() ? NULL : aligned_alloc(HUGE_PAGE, count * size);
+    if (p == NULL) return NULL;
+    (void)madvise(p, count * size, MADV_HUGEPAGE); /* a wish: speed only */
+    return memset(p, 0, count * size);
 }
 void *mem_realloc(void *p, size_t size) { return must_fail() ? NULL : realloc(p, size ? size : 1); }
 void mem_free(void *p) { free(p); }

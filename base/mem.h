@@ -9,6 +9,9 @@ MUST_USE void *mem_alloc(size_t size); /* NULL when there is none */
 MUST_USE void *mem_calloc(size_t count, size_t size);
 /* Starts at a cache line (64 bytes), so that neighbours do not share one. */
 MUST_USE void *mem_calloc_aligned(size_t count, size_t size);
+/* For tables that are read at random: large ones lie on huge pages where the kernel has them, as
+ * else nearly each read also misses the processor's table of pages. */
+MUST_USE void *mem_calloc_table(size_t count, size_t size);
 MUST_USE void *mem_realloc(void *p, size_t size);    /* NULL: p is as it was */
 MUST_USE char *mem_strndup(const void *p, size_t n); /* adds the final 0 */
 void mem_free(void *p);

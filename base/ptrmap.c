@@ -29,7 +29,7 @@ static void place(uint64_t *slots, size_t mask, uint64_t hash, void *elem)
 
 static int resize(struct ptrmap *m, size_t size)
 {
-    uint64_t *slots = mem_calloc(size, sizeof *slots);
+    uint64_t *slots = mem_calloc_table(size, sizeof *slots);
     if (slots == NULL) return E_NOMEM;
     for (size_t i = 0; m->slots && i <= m->mask; i++) {
         if (m->slots[i] == 0) continue;

@@ -29,6 +29,9 @@ enum {
     RETAIN_BUDGET = 4096,     /* topics looked at in one step of a retained job */
     SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
     PENDING_MAX = 1 << 20,    /* publishes that wait for the store */
+    AHEAD_TOPICS = 16,        /* looked up together, see trie_warm() */
+    AHEAD_FILTERS = 1 << 15,  /* from so many filters on, as fewer fit the processor's cache */
+    COLD_MAX = 32,            /* core->cold: misses of the route cache, less the hits */
     REMOTE_WAITERS = 64,      /* publishers on other shards that wait for one reader */
     STALE_MAX = 256,          /* see struct rjob */
 };
@@ -178,6 +181,12 @@ struct route {
     uint8_t topic[]; /* of cached routes */
 };
 
+/* The hash is beside the pointer, so that a miss reads no route. */
+struct route_slot {
+    uint64_t hash;
+    struct route *route;
+};
+
 /* An acknowledgement that waits for the store. */
 struct pending {
     uint64_t seq;
@@ -226,9 +235,10 @@ struct core {
     struct list ready, congested, mail_waiters, conns;
     struct trie trie;
     uint64_t generation; /* of the subscriptions: a change makes every cached route stale */
-    struct route *routes[ROUTE_SLOTS];
+    struct route_slot routes[ROUTE_SLOTS];
     uint32_t seen[ROUTE_SLOTS]; /* tag of the last topic that missed: the second miss is cached */
     uint64_t route_serial;      /* counts route look-ups, for session.route_mark */
+    uint32_t cold;              /* COLD_MAX: hardly any topic is in the route cache */
     struct retain *retain;
     char *retain_sweep; /* topic the expiry sweep has reached, owned; NULL = start */
     uint32_t retain_sweep_len;
@@ -338,12 +348,14 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash);
 /* The cached route of a topic that was routed before, or NULL. */
 static inline struct route *route_cached(struct core *core, struct bytes topic, uint64_t hash)
 {
-    struct route *r = core->routes[hash & (ROUTE_SLOTS - 1)];
-    if (r == NULL || r->hash != hash || r->generation != core->generation ||
+    const struct route_slot *slot = &core->routes[hash & (ROUTE_SLOTS - 1)];
+    struct route *r = slot->route;
+    if (slot->hash != hash || r == NULL || r->generation != core->generation ||
         r->topic_len != topic.n)
         return NULL;
     if (memcmp(r->topic, topic.p, topic.n) != 0) return NULL;
     core->stats.route_hits++;
+    if (UNLIKELY(core->cold)) core->cold--;
     return r;
 }
 

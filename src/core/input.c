@@ -114,13 +114,41 @@ static int first_packet(struct cconn *c, const struct mqtt_frame *f, struct byte
     return conn_handle_connect(c, body);
 }
 
+/* When topics come from all over a table that no cache holds: fetches what the next packets need.
+ * Returns where the packets that were not looked at begin. */
+static const uint8_t *look_ahead(struct cconn *c, struct bytes in)
+{
+    struct core *core = c->core;
+    struct trie_ahead topics[AHEAD_TOPICS];
+    struct mqtt_frame f;
+    unsigned count = 0;
+    while (count < AHEAD_TOPICS && mqtt_frame_peek(in, packet_limit(c), &f) == 0 &&
+           f.type == MQTT_PUBLISH) {
+        struct rd r = rd_of(bytes_of(in.p + f.head_len, f.body_len));
+        struct bytes topic = rd_take(&r, rd_u16(&r));
+        in = bytes_skip(in, (size_t)f.head_len + f.body_len);
+        if (topic.n == 0) continue; /* an alias, or malformed */
+        uint64_t hash = hash_bytes(topic, core->seed);
+        __builtin_prefetch(&core->routes[hash & (ROUTE_SLOTS - 1)]);
+        __builtin_prefetch(&core->seen[hash & (ROUTE_SLOTS - 1)]);
+        topics[count].topic = topic;
+        topics[count++].hash = hash;
+    }
+    trie_warm(&core->trie, topics, count);
+    return in.p;
+}
+
 enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used)
 {
     struct core *core = c->core;
     const struct bytes all = in;
+    const uint8_t *ahead = in.p;
     uint32_t packets = 0;
     while (in.n > 0 && c->state != CONN_CLOSING && !c->paused) {
         struct mqtt_frame f;
+        if (UNLIKELY(core->cold == COLD_MAX) && in.p >= ahead && c->state == CONN_UP &&
+            core->trie.filter_count > AHEAD_FILTERS)
+            ahead = look_ahead(c, in);
         int rc = mqtt_frame_peek(in, packet_limit(c), &f);
         if (rc == E_AGAIN) break;
         if (rc == 0) {

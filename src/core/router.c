@@ -158,15 +158,15 @@ static void route_free(struct route *r)
 void route_cache_free(struct core *core)
 {
     for (size_t i = 0; i < ROUTE_SLOTS; i++) {
-        route_free(core->routes[i]);
-        core->routes[i] = NULL;
+        route_free(core->routes[i].route);
+        core->routes[i] = (struct route_slot){0};
     }
     mem_free(core->scratch.targets);
     core->scratch = (struct route){0};
 }
 
 /* Copies the scratch route into its slot; without memory the cache just stays as it is. */
-static struct route *route_keep(struct core *core, struct route **slot, struct bytes topic)
+static struct route *route_keep(struct core *core, struct route_slot *slot, struct bytes topic)
 {
     const struct route *from = &core->scratch;
     struct route *r = mem_alloc(sizeof *r + topic.n);
@@ -181,8 +181,8 @@ static struct route *route_keep(struct core *core, struct route **slot, struct b
     if (from->target_count)
         memcpy(r->targets, from->targets, from->target_count * sizeof *r->targets);
     memcpy(r->topic, topic.p, topic.n);
-    route_free(*slot);
-    *slot = r;
+    route_free(slot->route);
+    *slot = (struct route_slot){r->hash, r};
     return r;
 }
 
@@ -191,6 +191,7 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
     struct route *cached = route_cached(core, topic, hash);
     if (cached) return cached;
     core->stats.route_misses++;
+    if (core->cold < COLD_MAX) core->cold++;
     core->route_serial++;
     struct route *r = &core->scratch;
     struct target *targets = r->targets;

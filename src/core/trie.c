@@ -342,3 +342,84 @@ bool trie_match(const struct trie *t, struct bytes topic, uint64_t hash,
     }
     return true;
 }
+
+/* ---- looking ahead ---- */
+
+/* Both cache lines that a node or a holder may lie on. */
+static void warm(const void *p)
+{
+    __builtin_prefetch(p);
+    __builtin_prefetch((const char *)p + 48);
+}
+
+/* One step of a walk, up to where memory is needed that may not be in the cache; that is asked for,
+ * and the next step uses it (asynchronous memory access chaining, Kocberber et al., VLDB 2015).  It
+ * follows one path, the literal level before '+': being wrong costs time only. */
+static void ahead_walk(const struct trie *t, struct trie_ahead *a)
+{
+    if (a->probing) {
+        size_t pos = a->edge;
+        a->probing = false;
+        a->child = ptrmap_next(&t->edges, a->edge, &pos);
+        if (a->child == NULL) a->child = a->node->plus;
+        warm(a->child);
+        a->walked = a->child == NULL;
+        return;
+    }
+    const struct tnode *n = a->node = a->child;
+    if (n->below.subs) warm(n->below.subs);
+    a->walked = true;
+    if (a->at > a->topic.n) {
+        if (n->here.subs) warm(n->here.subs);
+        return;
+    }
+    const uint8_t *from = a->topic.p + a->at;
+    const uint8_t *slash = memchr(from, '/', a->topic.n - a->at);
+    struct bytes level = {from, slash ? (size_t)(slash - from) : a->topic.n - a->at};
+    a->at += (uint32_t)level.n + 1;
+    if (n->children) {
+        a->edge = edge_key(n, level, t->seed);
+        ptrmap_prefetch(&t->edges, a->edge);
+        a->probing = true;
+    } else {
+        a->child = n->plus;
+        warm(a->child);
+    }
+    a->walked = !a->probing && a->child == NULL;
+}
+
+enum { EXACT_SLOT, EXACT_FILTER, EXACT_SUB, EXACT_DONE };
+
+static void ahead_exact(const struct trie *t, struct trie_ahead *a)
+{
+    size_t pos = a->hash;
+    switch (a->exact_stage++) {
+    case EXACT_SLOT: ptrmap_prefetch(&t->exact, a->hash); return;
+    case EXACT_FILTER:
+        a->exact = ptrmap_next(&t->exact, a->hash, &pos);
+        warm(a->exact);
+        if (a->exact == NULL) a->exact_stage = EXACT_DONE;
+        return;
+    default: warm(a->exact->filter.subs);
+    }
+}
+
+void trie_warm(const struct trie *t, struct trie_ahead *topics, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        struct trie_ahead *a = &topics[i];
+        a->child = t->root;
+        a->at = 0;
+        a->exact_stage = EXACT_SLOT;
+        a->probing = a->walked = false;
+    }
+    for (bool more = true; more;) {
+        more = false;
+        for (unsigned i = 0; i < count; i++) {
+            struct trie_ahead *a = &topics[i];
+            if (!a->walked) ahead_walk(t, a);
+            if (a->exact_stage < EXACT_DONE) ahead_exact(t, a);
+            more |= !a->walked || a->exact_stage < EXACT_DONE;
+        }
+    }
+}

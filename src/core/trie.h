@@ -18,6 +18,7 @@
 struct session;
 struct group;
 struct tnode;
+struct exact_filter;
 
 enum sub_kind { SUB_SESSION, SUB_GROUP, SUB_SHARD };
 enum filter_place { PLACE_EXACT, PLACE_HERE, PLACE_BELOW };
@@ -74,5 +75,20 @@ size_t trie_filter_text(const struct sub *s, char *out);
 enum { TRIE_WORK = 100000 };
 bool trie_match(const struct trie *t, struct bytes topic, uint64_t hash,
                 void (*found)(void *ctx, const struct filter *f), void *ctx);
+
+/* A topic that will be looked up soon; topic and hash are the caller's to set. */
+struct trie_ahead {
+    struct bytes topic;
+    uint64_t hash;
+    const struct tnode *node, *child; /* the rest is private */
+    const struct exact_filter *exact;
+    uint64_t edge;
+    uint32_t at;
+    uint8_t exact_stage;
+    bool probing, walked;
+};
+/* Fetches into the cache what matching those topics will read, all of them at the same time: in a
+ * table larger than the cache a match is five misses in a row. */
+void trie_warm(const struct trie *t, struct trie_ahead *topics, unsigned count);
 
 #endif
