@@ -1,5 +1,5 @@
 /* Inbound QoS 2: packet identifiers between PUBLISH and PUBREL (4.3.3).  At most `limit` of them,
- * the Receive Maximum we announced [MQTT-3.3.4-9]. */
+ * the Receive Maximum we announced [MQTT-3.3.4-7]. */
 #ifndef MQTT_PIDSET_H
 #define MQTT_PIDSET_H
 

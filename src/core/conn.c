@@ -50,6 +50,13 @@ void conn_send_ack(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t r
     conn_commit(c, (size_t)(end - d));
 }
 
+bool conn_may_send(struct cconn *c, size_t n)
+{
+    if (n <= c->max_packet) return true;
+    conn_end(c, MQTT_PACKET_TOO_LARGE, "disconnected: the answer is larger than it accepts");
+    return false;
+}
+
 void conn_close_silent(struct cconn *c, const char *why)
 {
     if (c->state == CONN_CLOSING) return;

@@ -263,8 +263,10 @@ static int accept_client(struct cconn *c, struct entry *e)
     if (d == NULL) return E_NOMEM;
     struct bytes block = bytes_of(props, (size_t)(accept_props(c, e, props) - props));
     bool say_present = present && c->version != MQTT_V31; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */
-    conn_commit(c,
-                (size_t)(mqtt_connack_encode(d, c->version, say_present, MQTT_SUCCESS, block) - d));
+    size_t size =
+        (size_t)(mqtt_connack_encode(d, c->version, say_present, MQTT_SUCCESS, block) - d);
+    if (!conn_may_send(c, size)) return 0;
+    conn_commit(c, size);
     c->state = CONN_UP;
     core->stats.connections_accepted++;
     if (c->keep_alive_ms)

@@ -280,6 +280,9 @@ void conn_ready(struct cconn *c, unsigned events);
  * closed. */
 uint8_t *conn_reserve(struct cconn *c, size_t n);
 void conn_commit(struct cconn *c, size_t n);
+/* Whether a packet of n bytes is not larger than the client takes [MQTT-3.1.2-24]; for answers that
+ * cannot be left out: else the connection is being closed. */
+bool conn_may_send(struct cconn *c, size_t n);
 void conn_send_ack(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t reason,
                    const char *why);
 /* Ends a connection from our side: v5 clients get DISCONNECT with the reason; `why` goes to the
@@ -393,7 +396,7 @@ static inline void images_init(struct images *im, bool share)
 void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
              uint32_t subid, struct images *images);
 /* A message of a shared group; subid is the member's index. */
-void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
                    uint32_t member);
 /* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
 void deliver_pull(struct cconn *c);

@@ -284,10 +284,10 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, b
     deliver_enqueue(core, p, s, qos, retain ? OUTQ_RETAIN : 0, subid);
 }
 
-void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
                    uint32_t member)
 {
-    deliver_enqueue(core, p, s, qos, OUTQ_SHARE, member);
+    deliver_enqueue(core, p, s, qos, OUTQ_SHARE | (retain ? OUTQ_RETAIN : 0u), member);
 }
 
 /* ---- pulling ---- */

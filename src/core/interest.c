@@ -63,7 +63,7 @@ static void fence_done(struct core *core, struct fence *f)
         if (d) mail_end(core, f->for_shard, mail_put_u32(d, f->for_token));
     } else if (s) {
         struct cconn *c = s->conn;
-        if (c && s->epoch == f->epoch && c->state == CONN_UP) {
+        if (c && s->epoch == f->epoch && c->state == CONN_UP && conn_may_send(c, f->len)) {
             uint8_t *d = conn_reserve(c, f->len);
             if (d) conn_commit(c, (size_t)(put_mem(d, bytes_of(f->suback, f->len)) - d));
         }

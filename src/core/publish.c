@@ -199,7 +199,8 @@ static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_p
         return E_AGAIN;
     }
     if (cfg->message_size_limit && in->m.payload.n > cfg->message_size_limit) {
-        int rc = refuse(c, in, MQTT_PACKET_TOO_LARGE, "larger than message_size_limit");
+        /* PUBACK and PUBREC know no 0x95 (tables 3-4, 3-5). */
+        int rc = refuse(c, in, MQTT_QUOTA_EXCEEDED, "larger than message_size_limit");
         return rc < 0 ? rc : E_AGAIN;
     }
     if (in->m.topic.p[0] == '$' && topic_is_reserved(in->m.topic)) {
@@ -273,7 +274,7 @@ static int check_window(struct cconn *c, const struct inbound *in)
     }
     uint32_t limit = core->cfg.max_inflight_messages ? core->cfg.max_inflight_messages : 65535;
     if (c->version == MQTT_V5 && c->inbound + s->in2.count >= limit)
-        return E_RECEIVE_MAX; /* [MQTT-3.3.4-9] */
+        return E_RECEIVE_MAX; /* [MQTT-3.3.4-7] */
     return 0;
 }
 

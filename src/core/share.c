@@ -13,7 +13,7 @@
 struct seat { /* a member as the owner knows it */
     unsigned shard;
     uint32_t member, serial;
-    uint32_t inflight;
+    uint32_t inflight, window; /* deliveries under way, and how many the member takes at a time */
     uint8_t qos;
     bool online, durable;
 };
@@ -34,6 +34,7 @@ struct member {              /* a session's membership, on the session's shard *
     uint32_t pending;             /* deliveries not settled yet */
     uint32_t group, group_serial; /* the owner's, as its last delivery said */
     uint8_t qos;
+    bool retain_as_published;
     uint16_t name_len, filter_len;
     uint8_t text[]; /* name, filter */
 };
@@ -167,16 +168,21 @@ static struct seat *seat_add(struct group *g)
     return s;
 }
 
-/* Connected before away, then the fewest deliveries under way; equal ones take turns. */
+/* Connected with room in its window before connected, before away. */
+static unsigned seat_rank(const struct seat *s)
+{
+    return s->online ? 1u + (s->inflight < s->window) : 0;
+}
+
+/* The best rank, then the fewest deliveries under way; equal ones take turns. */
 static struct seat *seat_choose(struct group *g, uint8_t qos)
 {
     struct seat *best = NULL;
     for (uint32_t n = 0, i = g->turn; n < g->seat_count; n++, i++) {
         struct seat *s = &g->seats[i % g->seat_count];
         if (!s->online && !(s->durable && s->qos > 0 && qos > 0)) continue;
-        if (best && (best->online > s->online ||
-                     (best->online == s->online && best->inflight <= s->inflight)))
-            continue;
+        unsigned rank = seat_rank(s), most = best ? seat_rank(best) : 0;
+        if (best && (most > rank || (most == rank && best->inflight <= s->inflight))) continue;
         best = s;
         if (s->online && s->inflight == 0) break;
     }
@@ -221,6 +227,7 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
     s->qos = bits & 3;
     s->online = bits >> 8 & 1;
     s->durable = bits >> 9 & 1;
+    s->window = bits >> 16;
     group_update(core, g);
 }
 
@@ -285,7 +292,9 @@ static int post_join(struct core *core, const struct member *m)
     const struct session *s = m->session;
     uint8_t *d = mail_begin(core, owner, MAIL_SHARE_JOIN, member_size(m));
     if (d == NULL) return E_NOMEM;
-    uint32_t bits = m->qos | (uint32_t)(s->conn != NULL) << 8 | (uint32_t)s->durable << 9;
+    uint32_t window = s->conn && m->qos ? s->conn->window : UINT16_MAX;
+    uint32_t bits =
+        m->qos | (uint32_t)(s->conn != NULL) << 8 | (uint32_t)s->durable << 9 | window << 16;
     mail_end(core, owner, mail_put_u32(put_member(d, m), bits));
     return 0;
 }
@@ -345,7 +354,6 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
     struct core *core = s->core;
     struct member **at = member_find(s, name, filter);
     struct member *m = at ? *at : NULL;
-    (void)opts;
     if (m == NULL) {
         if (core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
             return E_FULL;
@@ -365,6 +373,7 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
         core->stats.shared_subscriptions++;
     }
     m->qos = qos;
+    m->retain_as_published = opts->retain_as_published;
     m->subid = subid;
     return post_join(core, m);
 }
@@ -415,12 +424,12 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     m->group = group;
     m->group_serial = gserial;
     struct session *s = m->session;
-    uint8_t qos = (uint8_t)min_u64(p.qos, m->qos);
+    uint8_t qos = core->cfg.upgrade_outgoing_qos ? m->qos : (uint8_t)min_u64(p.qos, m->qos);
     if (s == NULL || (s->conn == NULL && !(s->durable && qos > 0))) {
         post_pub_back(core, m, &p);
     } else {
         m->pending++;
-        deliver_share(core, &p, s, qos, index);
+        deliver_share(core, &p, s, qos, m->retain_as_published && p.retain, index);
     }
     blob_unref(p.blob);
 }

@@ -198,7 +198,7 @@ int conn_handle_unsubscribe(struct cconn *c, struct bytes body)
     uint8_t *end =
         mqtt_suback_encode(d, c->version, MQTT_UNSUBACK, m.packet_id, bytes_of(reasons, m.count),
                            (struct bytes){0}); /* [MQTT-3.10.4-4], -5 */
-    conn_commit(c, (size_t)(end - d));
+    if (conn_may_send(c, (size_t)(end - d))) conn_commit(c, (size_t)(end - d));
     return 0;
 }
 
