@@ -32,8 +32,8 @@ void *mem_calloc(size_t count, size_t size)
 }
 void *mem_calloc_aligned(size_t count, size_t size)
 {
-    ASSERT(size % 64 == 0 && count < SIZE_MAX / size);
-    void *p = must_fail() ? NULL : aligned_alloc(64, count * size);
+    ASSERT(size % MEM_LINE == 0 && count < SIZE_MAX / size);
+    void *p = must_fail() ? NULL : aligned_alloc(MEM_LINE, count * size);
     return p ? memset(p, 0, count * size) : NULL;
 }
 void *mem_calloc_table(size_t count, size_t size)

@@ -7,7 +7,9 @@
 
 MUST_USE void *mem_alloc(size_t size); /* NULL when there is none */
 MUST_USE void *mem_calloc(size_t count, size_t size);
-/* Starts at a cache line (64 bytes), so that neighbours do not share one. */
+/* Starts and ends at a cache line: for what one thread writes often, so that its neighbours in
+ * memory, which others read, are not taken from them each time.  size: a multiple of MEM_LINE. */
+enum { MEM_LINE = 64 };
 MUST_USE void *mem_calloc_aligned(size_t count, size_t size);
 /* For tables that are read at random: large ones lie on huge pages where the kernel has them, as
  * else nearly each read also misses the processor's table of pages. */

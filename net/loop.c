@@ -12,7 +12,8 @@
 enum { LOOP_BATCH = 256 };
 
 struct loop {
-    int epoll, event;
+    _Alignas(MEM_LINE) int epoll;
+    int event;
     int count;
     _Atomic bool asleep; /* seq_cst: loop_sleep_begin pairs with loop_wake */
     struct loop_source wake;
@@ -28,7 +29,7 @@ static void loop_woken(struct loop_source *source, unsigned events)
 
 int loop_open(struct loop **out)
 {
-    struct loop *l = mem_calloc(1, sizeof *l);
+    struct loop *l = mem_calloc_aligned(1, sizeof *l);
     if (l == NULL) return E_NOMEM;
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     l->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

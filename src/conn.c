@@ -5,7 +5,8 @@
 
 #include "base/mem.h"
 #include "mqtt/packet.h"
-#include <unistd.h>
+#include "net/address.h"
+#include <stdio.h>
 
 enum {
     LINGER_MS = 1000,        /* for a client to read why it was disconnected */
@@ -18,43 +19,58 @@ static void conn_arrive(struct shard *s, struct shard_task *t);
 
 /* ---- opening and closing ---- */
 
-void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
-                 const char *peer)
+static struct conn *conn_new(struct shard *s, struct listener *l, const struct conf_listener *conf,
+                             const struct transport *t, const char *peer)
 {
     struct conn *c = mem_calloc(1, sizeof *c);
-    char *name = c ? mem_strndup(peer, strlen(peer)) : NULL;
-    if (name == NULL) {
+    if (c == NULL) return NULL;
+    c->peer = mem_strndup(peer, strlen(peer));
+    if (c->peer == NULL) {
         mem_free(c);
-        close(fd);
-        shard_dismiss(s, l);
-        return;
+        return NULL;
     }
-    c->peer = name;
-    c->transport = (struct transport){.ops = &tcp_transport, .fd = fd};
-    c->source = (struct loop_source){.ready = conn_ready, .fd = fd};
-    c->arrival.run = conn_arrive;
+    c->transport = *t;
+    c->source = (struct loop_source){.ready = conn_ready, .fd = t->fd};
     c->shard = s;
     c->listener = l;
     c->conf = conf;
     c->deadline_ms = s->now_ms + s->connect_timeout_ms;
     list_push(&s->fresh, &c->link);
-    if (loop_want(s->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
+    return c;
+}
+
+void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
+                 const char *peer)
+{
+    struct transport t = {.ops = &tcp_transport, .fd = fd};
+    struct conn *c = conn_new(s, l, conf, &t, peer);
+    if (c == NULL) {
+        t.ops->close(&t);
+        shard_dismiss(s, l);
+    } else if (loop_want(s->loop, &c->source, LOOP_READ) < 0) {
+        conn_free(c, E_IO);
+    }
+}
+
+/* Its memory goes at the end of the turn. */
+static void conn_bury(struct conn *c)
+{
+    c->dead = true;
+    buf_fini(&c->rest);
+    mem_free(c->peer);
+    list_del(&c->link);
+    list_push(&c->shard->dead, &c->link);
 }
 
 void conn_free(struct conn *c, int why)
 {
     if (c->dead) return;
-    struct shard *s = c->shard;
-    c->dead = true;
     if (c->core) core_conn_closed(c->core, why);
     c->core = NULL;
     loop_forget(&c->source);
     c->transport.ops->close(&c->transport);
-    shard_dismiss(s, c->listener);
-    buf_fini(&c->rest);
-    mem_free(c->peer);
-    list_del(&c->link);
-    list_push(&s->dead, &c->link);
+    shard_dismiss(c->shard, c->listener);
+    conn_bury(c);
 }
 
 /* The client may be in the middle of sending: a reset would take from it the packet that says what
@@ -122,41 +138,49 @@ static int home_of(const struct conn *c, struct bytes in, unsigned *home)
     return 0;
 }
 
+/* A connection on its way to the shard of its session.  It is made anew there: memory of one shard
+ * among that of another would share cache lines with what the other writes all the time. */
+struct arrival {
+    struct shard_task task;
+    struct transport transport;
+    struct listener *listener;
+    const struct conf_listener *conf;
+    char peer[ADDRESS_TEXT_MAX];
+    size_t size;
+    uint8_t bytes[]; /* read so far */
+};
+
+static void hand_over(struct conn *c, struct shard *to, struct bytes in)
+{
+    struct arrival *a = mem_alloc(sizeof *a + in.n);
+    if (a == NULL) {
+        conn_free(c, E_NOMEM);
+        return;
+    }
+    *a = (struct arrival){.task = {.run = conn_arrive},
+                          .transport = c->transport,
+                          .listener = c->listener,
+                          .conf = c->conf,
+                          .size = in.n};
+    snprintf(a->peer, sizeof a->peer, "%s", c->peer);
+    put_mem(a->bytes, in);
+    loop_del(c->shard->loop, &c->source);
+    conn_bury(c);
+    shard_post(to, &a->task);
+}
+
 /* Before CONNECT.  Returns how many bytes are done with; the connection may be gone. */
 static size_t first_bytes(struct conn *c, struct bytes in)
 {
     unsigned home;
     if (home_of(c, in, &home) == E_AGAIN) return 0;
-    if (home == c->shard->index) {
-        if (adopt(c) == 0) return feed(c, in);
-        conn_free(c, E_NOMEM);
+    if (home != c->shard->index) {
+        hand_over(c, &c->shard->set->shards[home], in);
         return in.n;
     }
-    return 0; /* hand_over() when the bytes are kept */
-}
-
-static void hand_over_if_due(struct conn *c)
-{
-    unsigned home;
-    if (c->core || c->dead || home_of(c, buf_view(&c->rest), &home) < 0) return;
-    struct shard *to = &c->shard->set->shards[home];
-    loop_del(c->shard->loop, &c->source);
-    list_del(&c->link);
-    c->shard = to;
-    shard_post(to, &c->arrival); /* from here on it is the other shard's */
-}
-
-static void conn_arrive(struct shard *s, struct shard_task *t)
-{
-    struct conn *c = CONTAINER_OF(t, struct conn, arrival);
-    list_push(&s->conns, &c->link);
-    if (adopt(c) < 0) {
-        conn_free(c, E_NOMEM);
-        return;
-    }
-    buf_consume(&c->rest, (uint32_t)feed(c, buf_view(&c->rest)));
-    buf_trim(&c->rest);
-    if (!c->dead) conn_want(c);
+    if (adopt(c) == 0) return feed(c, in);
+    conn_free(c, E_NOMEM);
+    return in.n;
 }
 
 static size_t take(struct conn *c, struct bytes in)
@@ -164,8 +188,7 @@ static size_t take(struct conn *c, struct bytes in)
     return c->core ? feed(c, in) : first_bytes(c, in);
 }
 
-/* What the core has not taken of bytes in the shard's memory is kept; `kept` of them were already.
- */
+/* What the core has not taken of bytes in the shard's memory is kept. */
 static void keep_rest(struct conn *c, struct bytes in)
 {
     if (c->dead) return;
@@ -174,9 +197,24 @@ static void keep_rest(struct conn *c, struct bytes in)
         buf_trim(&c->rest);
     } else if (buf_append(&c->rest, in) < 0) {
         conn_free(c, E_NOMEM);
-    } else if (c->core == NULL) {
-        hand_over_if_due(c);
     }
+}
+
+static void conn_arrive(struct shard *s, struct shard_task *t)
+{
+    struct arrival *a = CONTAINER_OF(t, struct arrival, task);
+    struct conn *c = conn_new(s, a->listener, a->conf, &a->transport, a->peer);
+    if (c == NULL) {
+        a->transport.ops->close(&a->transport);
+        shard_dismiss(s, a->listener);
+    } else if (adopt(c) < 0) {
+        conn_free(c, E_NOMEM);
+    } else {
+        struct bytes in = bytes_of(a->bytes, a->size);
+        keep_rest(c, bytes_skip(in, feed(c, in)));
+        if (!c->dead) conn_want(c);
+    }
+    mem_free(a);
 }
 
 /* A long unfinished packet grows in the connection's own memory, as its bytes come. */
@@ -191,7 +229,6 @@ static int64_t read_on(struct conn *c)
     if (c->dead) return n;
     buf_consume(&c->rest, (uint32_t)used);
     buf_trim(&c->rest);
-    if (c->core == NULL) hand_over_if_due(c);
     return n;
 }
 

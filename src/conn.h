@@ -8,7 +8,6 @@
 struct conn {
     struct loop_source source;
     struct transport transport;
-    struct shard_task arrival; /* carries it to another shard */
     struct shard *shard;
     struct listener *listener;
     const struct conf_listener *conf;

@@ -364,8 +364,7 @@ int shards_new(struct shard_set **out, unsigned count, const struct conf *conf,
     struct shard_set *set = mem_calloc(1, sizeof *set);
     if (set == NULL) return E_NOMEM;
     *set = (struct shard_set){.count = count, .listeners = listeners, .log = log, .seed = seed};
-    set->shards = mem_calloc(count, sizeof *set->shards);
-    /* Rings keep their two ends on cache lines of their own. */
+    set->shards = mem_calloc_aligned(count, sizeof *set->shards);
     set->lanes = mem_calloc_aligned((size_t)count * count, sizeof *set->lanes);
     int rc = set->shards && set->lanes ? 0 : E_NOMEM;
     for (unsigned i = 0; rc == 0 && i < count; i++) {

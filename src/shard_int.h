@@ -26,7 +26,7 @@ struct door { /* one listening socket of this shard */
 };
 
 struct shard {
-    struct shard_set *set;
+    _Alignas(MEM_LINE) struct shard_set *set;
     unsigned index;
     struct core *core;
     struct store *store;

@@ -3,7 +3,7 @@
 #include "store/engine.h"
 
 struct mem_store {
-    struct store base;
+    _Alignas(MEM_LINE) struct store base;
     uint64_t last, step;
 };
 
@@ -49,7 +49,7 @@ static const struct store_ops mem_ops = {mem_append, mem_poll, mem_hold,
 int store_mem_open(struct store **out, unsigned shard, unsigned shards)
 {
     ASSERT(shard < shards);
-    struct mem_store *m = mem_calloc(1, sizeof *m);
+    struct mem_store *m = mem_calloc_aligned(1, sizeof *m);
     if (m == NULL) return E_NOMEM;
     m->base.ops = &mem_ops;
     m->step = shards;

@@ -100,7 +100,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
              uint64_t wall_ms)
 {
     ASSERT(shard < shards && shards <= CORE_MAX_SHARDS);
-    struct core *core = mem_calloc(1, sizeof *core);
+    struct core *core = mem_calloc_aligned(1, sizeof *core);
     if (core == NULL) return E_NOMEM;
     core->cfg = *cfg;
     core->env = *env;

@@ -221,7 +221,7 @@ struct outbox { /* mail to one shard */
 };
 
 struct core {
-    struct core_config cfg;
+    _Alignas(MEM_LINE) struct core_config cfg;
     struct core_env env;
     struct store *store;
     unsigned shard, shards;

@@ -34,33 +34,53 @@ void mail_end(struct core *core, unsigned dst, uint8_t *end)
     buf_commit(b, (uint32_t)(end - start));
 }
 
-size_t mail_pub_size(const struct pub *p) { return 64 + p->topic.n + p->props.n + p->payload.n; }
+/* The fields of a message that have a fixed size; topic, properties and payload follow. */
+struct pub_head {
+    uint64_t hash, seq, created_ms, origin_session;
+    uint32_t expiry_s, props_len, payload_len;
+    uint16_t topic_len, origin;
+    uint8_t qos, retain;
+};
+
+size_t mail_pub_size(const struct pub *p)
+{
+    return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n;
+}
 
 uint8_t *mail_put_pub(uint8_t *d, const struct pub *p)
 {
-    d = mail_put_u64(d, p->hash);
-    d = mail_put_u64(d, p->seq);
-    d = mail_put_u64(d, p->created_ms);
-    d = mail_put_u64(d, p->origin_session);
-    d = mail_put_u32(d, p->expiry_s);
-    d = mail_put_u32(d, p->qos | (uint32_t)p->retain << 8 | (uint32_t)p->origin << 16);
-    return mail_put_bytes(mail_put_bytes(mail_put_bytes(d, p->topic), p->props), p->payload);
+    struct pub_head h = {.hash = p->hash,
+                         .seq = p->seq,
+                         .created_ms = p->created_ms,
+                         .origin_session = p->origin_session,
+                         .expiry_s = p->expiry_s,
+                         .props_len = (uint32_t)p->props.n,
+                         .payload_len = (uint32_t)p->payload.n,
+                         .topic_len = (uint16_t)p->topic.n,
+                         .origin = (uint16_t)p->origin,
+                         .qos = p->qos,
+                         .retain = p->retain};
+    d = put_mem(d, bytes_of(&h, sizeof h));
+    return put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload);
 }
 
 void mail_get_pub(struct rd *r, struct pub *p)
 {
-    *p = (struct pub){.hash = mail_u64(r)};
-    p->seq = mail_u64(r);
-    p->created_ms = mail_u64(r);
-    p->origin_session = mail_u64(r);
-    p->expiry_s = mail_u32(r);
-    uint32_t bits = mail_u32(r);
-    p->qos = bits & 3;
-    p->retain = bits >> 8 & 1;
-    p->origin = bits >> 16;
-    p->topic = mail_bytes(r);
-    p->props = mail_bytes(r);
-    p->payload = mail_bytes(r);
+    struct pub_head h;
+    struct bytes head = rd_take(r, sizeof h);
+    ASSERT(head.n == sizeof h);
+    memcpy(&h, head.p, sizeof h);
+    *p = (struct pub){.topic = rd_take(r, h.topic_len),
+                      .hash = h.hash,
+                      .seq = h.seq,
+                      .created_ms = h.created_ms,
+                      .expiry_s = h.expiry_s,
+                      .qos = h.qos,
+                      .retain = h.retain != 0,
+                      .origin = h.origin,
+                      .origin_session = h.origin_session};
+    p->props = rd_take(r, h.props_len);
+    p->payload = rd_take(r, h.payload_len);
     ASSERT(rd_ok(r));
 }
 
