@@ -203,7 +203,8 @@ void deliver_enqueue(struct core *core, struct pub *p, struct session *s, uint8_
     core->stats.queued_bytes += item.size;
     struct cconn *c = s->conn;
     if (c == NULL || c->state != CONN_UP) return;
-    if (s->queue.count >= deliver_queue_soft(core)) conn_congest(c, p);
+    /* Who publishes to itself must go on being read: its acknowledgements drain the queue. */
+    if (s->queue.count >= deliver_queue_soft(core) && s != p->from) conn_congest(c, p);
     if (!c->blocked && (s->queue.count == 1 || (flags & OUTQ_SHARE))) conn_ready(c, CORE_EV_OUTPUT);
 }
 

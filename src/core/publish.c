@@ -71,7 +71,7 @@ static void pending_release(struct core *core, struct pending *w)
     blob_unref(w->blob);
     struct cconn *c = s ? s->conn : NULL;
     if (c == NULL || s->epoch != w->epoch) return;
-    if (c->inbound) c->inbound--;
+    if (w->type == MQTT_PUBACK) c->inbound--; /* QoS 2 is counted by in2, up to PUBREL */
     if (c->state == CONN_UP) conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
 }
 
@@ -237,7 +237,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
     if (p->qos == 2 && pidset_add(&s->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
     bool any = later || router_publish(core, p, in->route);
     if (p->qos == 0) return 0;
-    c->inbound++;
+    c->inbound += p->qos == 1;
     *pending_at(core, core->pending_count++) =
         (struct pending){.seq = p->seq,
                          .session = s->id,
