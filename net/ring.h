@@ -16,6 +16,10 @@ struct ring {
 
 struct ring_lane {
     struct ring full, empty;
+    /* Bytes in `full`: the sender adds, the receiver takes off.  seq_cst, as the sender looks again
+     * after loop_sleep_begin(). */
+    _Alignas(64) _Atomic size_t bytes;
+    _Atomic bool stalled; /* the sender waits for room; the receiver clears it, then wakes */
 };
 
 void ring_init(struct ring *r);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -34,7 +35,8 @@ static int read_port(const char *text)
 {
     char *end;
     long port = strtol(text, &end, 10);
-    return *end || end == text || port < 0 || port > 65535 ? 0 : (int)port;
+    if (*end || end == text) return 0;
+    return port < 0 || port > INT_MAX ? INT_MAX : (int)port; /* conf_load() knows what is right */
 }
 
 /* Whether the arguments are right; what is wrong goes to stderr. */

@@ -161,11 +161,21 @@ static bool mail_take(struct shard *s)
         while (from != s->index && ring_pop(&l->full, &b)) {
             any = true;
             core_mail_in(s->core, from, buf_view(&b));
+            atomic_fetch_sub(&l->bytes, buf_len(&b)); /* pairs with lane_has_room() */
             b.head = b.tail = 0;
             if (!ring_push(&l->empty, &b)) buf_fini(&b);
         }
+        if (atomic_load_explicit(&l->stalled, memory_order_relaxed) &&
+            atomic_exchange(&l->stalled, false)) /* pairs with the store in mail_post() */
+            loop_wake(s->set->shards[from].loop);
     }
     return any;
+}
+
+/* A bound on what is still to come when a reader has told its publishers to wait. */
+static bool lane_has_room(const struct shard *s, const struct ring_lane *l)
+{
+    return !ring_full(&l->full) && atomic_load(&l->bytes) < LANES_BYTES / s->set->count;
 }
 
 /* Whether all has gone. */
@@ -178,10 +188,13 @@ static bool mail_post(struct shard *s)
         if (to == s->index) continue;
         while (ring_pop(&l->empty, &b)) core_mail_recycle(s->core, &b);
         if (core_mail_pending(s->core, to) == 0) continue;
-        if (ring_full(&l->full) || !core_mail_take(s->core, to, &b)) {
+        if (!lane_has_room(s, l)) {
+            atomic_store(&l->stalled, true); /* then mail_waits() looks again */
             all = false;
             continue;
         }
+        if (!core_mail_take(s->core, to, &b)) continue;
+        atomic_fetch_add(&l->bytes, buf_len(&b));
         bool pushed = ring_push(&l->full, &b);
         ASSERT(pushed);
         loop_wake(s->set->shards[to].loop);
@@ -191,8 +204,12 @@ static bool mail_post(struct shard *s)
 
 static bool mail_waits(struct shard *s)
 {
-    for (unsigned from = 0; from < s->set->count; from++)
-        if (from != s->index && !ring_empty(&lane(s->set, from, s->index)->full)) return true;
+    for (unsigned i = 0; i < s->set->count; i++) {
+        if (i == s->index) continue;
+        if (!ring_empty(&lane(s->set, i, s->index)->full)) return true;
+        if (core_mail_pending(s->core, i) && lane_has_room(s, lane(s->set, s->index, i)))
+            return true;
+    }
     return atomic_load(&s->tasks) != NULL; /* pairs with shard_post() */
 }
 
@@ -207,6 +224,7 @@ static uint64_t first_deadline(const struct list *conns)
 
 static int sleep_time(const struct shard *s)
 {
+    if (s->held) return 1; /* the receiver of our mail wakes us */
     uint64_t due = core_next_due(s->core);
     if (s->doors_open_ms) due = min_u64(due, s->doors_open_ms);
     if (s->stopping) due = min_u64(due, s->stop_by_ms);
@@ -275,8 +293,10 @@ static void turn(struct shard *s)
     loop_dispatch(s->loop);
     timers_due(s);
     s->busy = core_settle(s->core) || mail;
-    if (mail_post(s) || s->stopping) connections_serve(s);
-    if (!mail_post(s) || core_mail_pending(s->core, s->index)) s->busy = true;
+    s->held = !mail_post(s) && !s->stopping;
+    if (!s->held) connections_serve(s);
+    (void)mail_post(s); /* what serving posted; the rest waits for the receiver's wake-up */
+    if (core_mail_pending(s->core, s->index)) s->busy = true;
     dead_free(s);
 }
 

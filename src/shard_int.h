@@ -16,6 +16,7 @@ enum {
     OUTPUT_BATCH = 4096,    /* connections served a turn */
     STOP_GRACE_MS = 2000,   /* for clients to take their DISCONNECT */
     DOORS_SHUT_MS = 100,    /* when there are no descriptors left */
+    LANES_BYTES = 2 << 20,  /* of mail on its way to a shard, from all others together */
 };
 
 struct door { /* one listening socket of this shard */
@@ -43,6 +44,7 @@ struct shard {
     int spare_fd;           /* given up to tell a client that there are none left */
     uint64_t connect_timeout_ms;
     bool busy; /* something waits: do not sleep */
+    bool held; /* output waits until all mail is on its way */
     bool stopping;
     uint64_t stop_by_ms;
     struct shard_task stop;

@@ -105,6 +105,9 @@ static uint8_t check(struct cconn *c, struct entry *e)
     if (m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
         return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
     if (!c->listener->allow_anonymous) return MQTT_NOT_AUTHORIZED;
+    /* 3.x has no way to tell a client another keep alive; mosquitto refuses the id. */
+    uint16_t most = c->core->cfg.max_keepalive_s;
+    if (m->version != MQTT_V5 && most && m->keep_alive_s > most) return MQTT_BAD_CLIENT_ID;
     uint8_t reason = choose_id(c, e);
     return reason ? reason : check_will(c, m);
 }
@@ -133,17 +136,10 @@ static struct will *will_new(struct core *core, const struct cconn *c, const str
     return will;
 }
 
-static uint32_t session_expiry(const struct core *core, const struct mqtt_connect *m)
+static uint32_t expiry_wanted(const struct mqtt_connect *m)
 {
-    if (m->version != MQTT_V5) {
-        if (m->clean_start) return 0;
-        return core->cfg.persistent_client_expiration_s ? core->cfg.persistent_client_expiration_s
-                                                        : UINT32_MAX;
-    }
-    uint32_t expiry = mqtt_has(&m->props, MQTT_P_SESSION_EXPIRY) ? m->props.session_expiry : 0;
-    if (expiry == UINT32_MAX && core->cfg.persistent_client_expiration_s)
-        return core->cfg.persistent_client_expiration_s;
-    return expiry;
+    if (m->version != MQTT_V5) return m->clean_start ? 0 : UINT32_MAX;
+    return mqtt_has(&m->props, MQTT_P_SESSION_EXPIRY) ? m->props.session_expiry : 0;
 }
 
 static void take_over(struct core *core, struct session *s)
@@ -258,8 +254,7 @@ static int accept_client(struct cconn *c, struct entry *e)
     uint8_t *props = core_scratch(core, SCRATCH_REPLY, 64 + e->id.n);
     uint8_t *d = props ? conn_reserve(c, MQTT_SMALL_MAX + 64 + e->id.n) : NULL;
     session_attach(s, c);
-    s->expiry_s = session_expiry(core, &e->m);
-    session_set_durable(s, s->expiry_s != 0);
+    session_set_expiry(s, expiry_wanted(&e->m));
     if (d == NULL) return E_NOMEM;
     struct bytes block = bytes_of(props, (size_t)(accept_props(c, e, props) - props));
     bool say_present = present && c->version != MQTT_V31; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */

@@ -228,6 +228,7 @@ static void dump_session(struct core *core, const struct session *s, char *text)
         size_t n = trie_filter_text(sub, text);
         core_log(core, LOG_T_NOTICE, "  %.*s (QoS %u)", (int)n, text, sub->qos);
     }
+    share_dump(s);
 }
 
 void core_dump(struct core *core)

@@ -90,7 +90,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t publishers_paused;
     uint64_t connected;                           /* gauge: sessions with a connection */
     uint64_t sessions;                            /* gauge */
-    uint64_t subscriptions, shared_subscriptions; /* gauges */
+    uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */
     uint64_t retained, retained_bytes;            /* gauges; bytes = topic, properties, payload */
     uint64_t queued, queued_bytes;                /* gauges: messages waiting in sessions' queues */
     uint64_t inflight;                            /* gauge: unacknowledged deliveries */

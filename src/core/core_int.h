@@ -24,7 +24,7 @@ enum {
     OUTPUT_PULL = 64 * 1024, /* bytes encoded from queues at a time */
     SPARE_BUFS = 128,        /* drained output buffers kept for the next connection */
     SPARE_CAP = 256 * 1024,
-    MAIL_SOFT = 1024 * 1024,  /* bytes to one shard above which publishers wait */
+    MAIL_SOFT = 256 * 1024,   /* bytes to one shard above which publishers wait */
     RETAIN_SLICE = 64 * 1024, /* bytes of retained messages in one answer to another shard */
     RETAIN_BUDGET = 4096,     /* topics looked at in one step of a retained job */
     SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
@@ -93,6 +93,7 @@ struct session {
     struct rjob *rjobs;
     struct timer timer;     /* offline: will delay, then expiry */
     struct timer retry;     /* 3.x resend, v5 ack_timeout */
+    bool retry_late;        /* it waits for longer than a new delivery would */
     uint64_t route_mark[2]; /* core.route_serial when it last became a target, by No Local */
     uint32_t route_at[2];   /* and which target that was */
     uint64_t ends_ms;       /* offline: when the session expires; UINT64_MAX never */
@@ -316,6 +317,8 @@ void session_attach(struct session *s, struct cconn *c);
 /* The connection is gone: will, expiry.  NULL when the session ended with it (or `ends`). */
 struct session *session_detach_for(struct session *s, bool ends);
 void session_detach(struct session *s);
+/* The Session Expiry Interval; "never" is as long as persistent_client_expiration allows. */
+void session_set_expiry(struct session *s, uint32_t expiry_s);
 uint64_t session_hash(const void *elem, uint64_t seed);
 
 /* ---- publish.c: what a client publishes ---- */
@@ -392,12 +395,14 @@ static inline void images_init(struct images *im, bool share)
     im->used = 0;
     for (int i = 0; i < 4; i++) im->kinds[i].p = NULL;
 }
-/* One message to one session, now or through its queue. */
-void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
+/* One message to one session, now or through its queue.  flags: OUTQ_RETAIN, OUTQ_SHARE (then subid
+ * is the member's index). */
+void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,
              uint32_t subid, struct images *images);
-/* A message of a shared group; subid is the member's index. */
-void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
-                   uint32_t member);
+/* A retained message that another shard was asked for; the limits of the queue do not apply, as the
+ * question was for no more than the client can take soon. */
+void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                    uint32_t subid);
 /* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
 void deliver_pull(struct cconn *c);
 /* A retained message to a new subscription [MQTT-3.3.1-8]; takes over the reference to b. */
@@ -407,9 +412,6 @@ void deliver_resend(struct cconn *c,
 bool deliver_has_more(const struct cconn *c);  /* a pull would find something */
 /* Queue length of a connected session above which its publishers wait. */
 uint32_t deliver_queue_soft(const struct core *core);
-/* Queues one for a session that cannot take it now; counts and drops over the limits. */
-void deliver_enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
-                     unsigned flags, uint32_t subid);
 void queue_item_release(struct core *core, const struct outq_item *item);
 
 #endif

@@ -9,7 +9,12 @@
 #include "core/retained.h"
 #include "core/share.h"
 
-enum { IMAGE_PAYLOAD_MAX = 16384, QUEUE_SOFT_UNLIMITED = 16384, SIZE_CAP = (1 << 27) - 1 };
+enum {
+    ALIAS_SIZE = 5, /* what an alias may add: the property, and longer lengths */
+    IMAGE_PAYLOAD_MAX = 16384,
+    QUEUE_SOFT_UNLIMITED = 16384,
+    SIZE_CAP = (1 << 27) - 1
+};
 
 uint32_t deliver_queue_soft(const struct core *core)
 {
@@ -29,12 +34,15 @@ struct outgoing {
     bool retain, dup;
 };
 
-static void drop_too_large(struct cconn *c)
+/* Whether encoding said that this message is not for this client at all. */
+static bool is_undeliverable(struct cconn *c, int rc)
 {
-    c->core->stats.dropped_too_large++, c->core->stats.publish_dropped++;
+    if (rc == E_TOO_LARGE) c->core->stats.dropped_too_large++, c->core->stats.publish_dropped++;
+    return rc == E_TOO_LARGE || rc == E_TOPIC_NAME;
 }
 
-/* Appends the packet to the output.  E_TOO_LARGE: more than the client takes [MQTT-3.1.2-25]. */
+/* Appends the packet to the output.  E_TOO_LARGE: more than the client takes [MQTT-3.1.2-25];
+ * E_TOPIC_NAME: it does not lie below the listener's mount point, but is its parent; E_NOMEM. */
 static int encode(struct cconn *c, const struct outgoing *o)
 {
     struct mqtt_publish_out m = {.topic = o->topic,
@@ -46,11 +54,14 @@ static int encode(struct cconn *c, const struct outgoing *o)
                                  .retain = o->retain,
                                  .dup = o->dup};
     size_t mount = strlen(c->listener->mount_point);
-    if (UNLIKELY(mount)) m.topic = bytes_skip(m.topic, min_u64(mount, m.topic.n));
+    if (UNLIKELY(mount)) {
+        if (m.topic.n <= mount) return E_TOPIC_NAME;
+        m.topic = bytes_skip(m.topic, mount);
+    }
     if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
     size_t size = mqtt_publish_size(c->version, &m);
     if (size == 0 || size > c->max_packet) return E_TOO_LARGE;
-    if (c->alias_out.max) {
+    if (c->alias_out.max && size + ALIAS_SIZE <= c->max_packet) {
         bool known;
         m.alias = alias_out_get(&c->alias_out, m.topic, &known);
         if (m.alias && known) m.topic = (struct bytes){0};
@@ -169,17 +180,9 @@ static bool queue_full(const struct core *core, const struct session *s, size_t 
     return cfg->max_queued_bytes && s->queue.bytes + payload > cfg->max_queued_bytes;
 }
 
-void deliver_enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
-                     unsigned flags, uint32_t subid)
+static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                    unsigned flags, uint32_t subid)
 {
-    if (queue_full(core, s, p->payload.n)) {
-        if (!s->full_logged)
-            core_log(core, LOG_T_NOTICE, "Outgoing messages are being dropped for client %s.",
-                     s->client_id);
-        s->full_logged = true;
-        count_drop(core, &core->stats.dropped_queue_full, flags, subid);
-        return;
-    }
     struct blob *b = pub_blob(p);
     struct outq_item item = {.subid = subid,
                              .size = (uint32_t)min_u64(p->payload.n, SIZE_CAP) & SIZE_CAP,
@@ -208,20 +211,42 @@ void deliver_enqueue(struct core *core, struct pub *p, struct session *s, uint8_
     if (!c->blocked && (s->queue.count == 1 || (flags & OUTQ_SHARE))) conn_ready(c, CORE_EV_OUTPUT);
 }
 
+/* Queues one for a session that cannot take it now; counts and drops over the limits. */
+static void enqueue_within_limits(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                                  unsigned flags, uint32_t subid)
+{
+    if (!queue_full(core, s, p->payload.n)) {
+        enqueue(core, p, s, qos, flags, subid);
+        return;
+    }
+    if (!s->full_logged)
+        core_log(core, LOG_T_NOTICE, "Outgoing messages are being dropped for client %s.",
+                 s->client_id);
+    s->full_logged = true;
+    count_drop(core, &core->stats.dropped_queue_full, flags, subid);
+}
+
 /* ---- now ---- */
 
-static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, bool retain,
+static uint32_t real_subid(const struct core *core, unsigned flags, uint32_t subid)
+{
+    return flags & OUTQ_SHARE ? share_subid(core, subid) : subid;
+}
+
+static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, unsigned flags,
                          uint32_t subid, struct images *im)
 {
     uint32_t backlog = buf_len(&c->out);
     if (UNLIKELY(backlog > core->cfg.output_soft_bytes)) {
         if (c->slow || backlog > core->cfg.output_hard_bytes) {
-            count_drop(core, &core->stats.dropped_slow_reader, 0, 0);
+            count_drop(core, &core->stats.dropped_slow_reader, flags, subid);
             return;
         }
         conn_congest(c, p);
     }
-    if (UNLIKELY(send_one(c, p, im, 0, retain, subid, 0) == E_TOO_LARGE)) drop_too_large(c);
+    int rc = send_one(c, p, im, 0, flags & OUTQ_RETAIN, real_subid(core, flags, subid), 0);
+    if (UNLIKELY(rc < 0)) (void)is_undeliverable(c, rc);
+    if (UNLIKELY(flags & OUTQ_SHARE)) share_settled(core, subid);
 }
 
 static struct inflight_entry *window_add(struct session *s, struct blob *b, uint8_t qos,
@@ -236,67 +261,67 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
     e->sent_ms = s->core->now_ms;
     s->inflight_bytes += msg_payload(b).n;
     s->core->stats.inflight++;
-    if (UNLIKELY(s->out.count == 1)) session_retry_arm(s);
+    if (UNLIKELY(s->out.count == 1 || s->retry_late)) session_retry_arm(s);
     return e;
 }
 
 /* QoS 1 and 2 with the window open and nothing waiting. */
 static void deliver_window(struct core *core, struct pub *p, struct cconn *c, uint8_t qos,
-                           bool retain, uint32_t subid, struct images *im)
+                           unsigned flags, uint32_t subid, struct images *im)
 {
     struct session *s = c->session;
     struct blob *b = pub_blob(p);
-    struct inflight_entry *e = b ? window_add(s, b, qos, retain ? OUTQ_RETAIN : 0, subid) : NULL;
+    struct inflight_entry *e = b ? window_add(s, b, qos, flags, subid) : NULL;
     if (e == NULL) {
-        count_drop(core, &core->stats.dropped_no_memory, 0, 0);
+        count_drop(core, &core->stats.dropped_no_memory, flags, subid);
         return;
     }
     blob_ref(b);
-    int rc = send_one(c, p, im, qos, retain, subid, e->packet_id);
-    if (UNLIKELY(rc < 0)) {
-        if (rc == E_TOO_LARGE) drop_too_large(c);
-        if (rc == E_TOO_LARGE) session_settle(s, e);
-    }
+    int rc =
+        send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
+    if (UNLIKELY(rc < 0) && is_undeliverable(c, rc)) session_settle(s, e);
 }
 
-void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
+/* Whether a QoS 1 or 2 message can go out at once: nothing is before it, and it is fresh. */
+static bool may_go_now(const struct core *core, const struct pub *p, const struct session *s)
+{
+    const struct cconn *c = s->conn;
+    return c && c->state == CONN_UP && s->queue.count == 0 && s->unsent_count == 0 &&
+           buf_len(&c->out) < core->cfg.output_soft_bytes && conn_window_open(c) &&
+           expiry_left(core, p->created_ms, p->expiry_s) == p->expiry_s;
+}
+
+void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,
              uint32_t subid, struct images *im)
 {
     struct cconn *c = s->conn;
-    bool up = c && c->state == CONN_UP;
-    if (UNLIKELY(p->retain && s->rjobs)) rjobs_note_live(s, p->hash);
-    if (qos == 0) {
-        if (LIKELY(up))
-            deliver_qos0(core, p, c, retain, subid, im);
-        else if (core->cfg.queue_qos0_messages && s->expiry_s)
-            deliver_enqueue(core, p, s, 0, retain ? OUTQ_RETAIN : 0, subid);
+    if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
+    if (qos > 0) {
+        if (LIKELY(may_go_now(core, p, s)))
+            deliver_window(core, p, c, qos, flags, subid, im);
         else
-            count_drop(core, &core->stats.dropped_qos0_offline, 0, 0);
-        return;
+            enqueue_within_limits(core, p, s, qos, flags, subid);
+    } else if (LIKELY(c && c->state == CONN_UP)) {
+        deliver_qos0(core, p, c, flags, subid, im);
+    } else if (core->cfg.queue_qos0_messages && s->expiry_s) {
+        enqueue_within_limits(core, p, s, 0, flags, subid);
+    } else {
+        count_drop(core, &core->stats.dropped_qos0_offline, flags, subid);
     }
-    if (LIKELY(up && s->queue.count == 0 && s->unsent_count == 0 &&
-               buf_len(&c->out) < core->cfg.output_soft_bytes && conn_window_open(c))) {
-        uint32_t left = expiry_left(core, p->created_ms, p->expiry_s);
-        if (left == p->expiry_s) {
-            deliver_window(core, p, c, qos, retain, subid, im);
-            return;
-        }
-    }
-    deliver_enqueue(core, p, s, qos, retain ? OUTQ_RETAIN : 0, subid);
 }
 
-void deliver_share(struct core *core, struct pub *p, struct session *s, uint8_t qos, bool retain,
-                   uint32_t member)
+void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                    uint32_t subid)
 {
-    deliver_enqueue(core, p, s, qos, OUTQ_SHARE | (retain ? OUTQ_RETAIN : 0u), member);
+    struct images images;
+    images_init(&images, false);
+    if (qos > 0 && may_go_now(core, p, s))
+        deliver_window(core, p, s->conn, qos, OUTQ_RETAIN, subid, &images);
+    else
+        enqueue(core, p, s, qos, OUTQ_RETAIN, subid);
 }
 
 /* ---- pulling ---- */
-
-static uint32_t real_subid(const struct core *core, unsigned flags, uint32_t subid)
-{
-    return flags & OUTQ_SHARE ? share_subid(core, subid) : subid;
-}
 
 /* Sends a message that waited; takes over b's reference (QoS > 0) or gives it back.  settle: tells
  * a group when it is done. */
@@ -328,8 +353,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
         o.packet_id = e->packet_id;
     }
     int rc = encode(c, &o);
-    if (rc == E_TOO_LARGE) drop_too_large(c);
-    if (e && rc == E_TOO_LARGE) session_settle(s, e);
+    if (UNLIKELY(rc < 0) && is_undeliverable(c, rc) && e) session_settle(s, e);
     if (e) return;
     if (item->flags & OUTQ_SHARE) share_settled(core, item->subid);
     blob_unref(b);
@@ -392,10 +416,8 @@ static void send_inflight(struct cconn *c, struct inflight_entry *e, bool dup)
     o.expiry_s = expiry_left(c->core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0)
         o.expiry_s = 1; /* its delivery had started: [MQTT-3.3.2-5] no longer applies */
-    if (encode(c, &o) == E_TOO_LARGE) {
-        drop_too_large(c);
-        session_settle(s, e);
-    }
+    int rc = encode(c, &o);
+    if (rc < 0 && is_undeliverable(c, rc)) session_settle(s, e);
 }
 
 /* What was in flight when the last connection ended, in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. */

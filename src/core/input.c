@@ -23,8 +23,7 @@ static int handle_disconnect(struct cconn *c, struct bytes body)
     struct session *s = c->session;
     if (c->version == MQTT_V5 && mqtt_has(&d.props, MQTT_P_SESSION_EXPIRY)) {
         if (s->expiry_s == 0 && d.props.session_expiry != 0) return E_PROTOCOL; /* 3.14.2.2.2 */
-        s->expiry_s = d.props.session_expiry;
-        session_set_durable(s, s->expiry_s != 0);
+        session_set_expiry(s, d.props.session_expiry);
     }
     bool with_will = c->version == MQTT_V5 && d.reason != MQTT_SUCCESS;
     c->clean_disconnect = !with_will; /* [MQTT-3.14.4-3] */

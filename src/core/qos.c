@@ -72,6 +72,7 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
     e->state = INFLIGHT_WAIT_PUBCOMP;
     e->sent_ms = c->core->now_ms;
     e->tries = 0;
+    if (s->retry_late) session_retry_arm(s);
     conn_send_ack(c, MQTT_PUBREL, a->packet_id, 0, NULL);
     return 0;
 }
@@ -135,9 +136,11 @@ static uint64_t retry_after(struct core *core, const struct inflight_entry *e)
 void session_retry_arm(struct session *s)
 {
     struct core *core = s->core;
-    if (timer_armed(&s->retry) || s->conn == NULL) return;
     uint64_t wait = s->version == MQTT_V5 ? core->cfg.ack_timeout_ms : core->cfg.retry_interval_ms;
-    if (wait) timer_arm(&core->timers, &s->retry, core->now_ms + wait);
+    if (s->conn == NULL || wait == 0) return;
+    uint64_t due = core->now_ms + wait;
+    if (!timer_armed(&s->retry) || s->retry.due_ms > due) timer_arm(&core->timers, &s->retry, due);
+    s->retry_late = false;
 }
 
 /* 3.x: everything on the wire that is overdue goes out again, oldest first. */
@@ -160,7 +163,9 @@ static void retry_overdue(struct session *s)
         }
         next = min_u64(next, max_u64(due, core->now_ms + 1));
     }
-    if (next != UINT64_MAX) timer_arm(&core->timers, &s->retry, next);
+    if (next == UINT64_MAX) return;
+    timer_arm(&core->timers, &s->retry, next);
+    s->retry_late = next > core->now_ms + core->cfg.retry_interval_ms;
 }
 
 void session_retry_fired(struct timer *t, void *ctx)

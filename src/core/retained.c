@@ -161,6 +161,15 @@ void rjobs_free(struct session *s)
     while (s->rjobs) rjob_free(s, s->rjobs);
 }
 
+void rjobs_cancel(struct session *s, struct bytes filter)
+{
+    struct rjob *next;
+    for (struct rjob *j = s->rjobs; j; j = next) {
+        next = j->next;
+        if (bytes_eq(bytes_of(j->filter, j->filter_len), filter)) rjob_free(s, j);
+    }
+}
+
 void rjobs_note_live(struct session *s, uint64_t hash)
 {
     for (struct rjob *j = s->rjobs; j; j = j->next) {
@@ -309,7 +318,7 @@ static void on_msg(struct core *core, struct rd *r)
     mail_get_pub(r, &p);
     if (job == NULL || is_stale(job, p.hash)) return;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, p.qos);
-    deliver_enqueue(core, &p, s, qos, OUTQ_RETAIN, job->subid);
+    deliver_answer(core, &p, s, qos, job->subid);
     blob_unref(p.blob);
 }
 

@@ -13,6 +13,7 @@ void retained_set(struct core *core, struct pub *p);
 struct rjob *rjob_add(struct session *s, struct bytes filter, uint8_t qos, uint32_t subid);
 void rjobs_start(struct session *s);
 void rjobs_free(struct session *s);
+void rjobs_cancel(struct session *s, struct bytes filter); /* after UNSUBSCRIBE [MQTT-3.10.4-2] */
 /* Sends a few more retained messages to the session; false: nothing to do just now. */
 bool rjobs_step(struct cconn *c);
 bool rjobs_can_step(const struct cconn *c);

@@ -227,8 +227,9 @@ void router_deliver(struct core *core, struct pub *p, const struct route *r)
         struct session *s = t->to.session;
         if (UNLIKELY(t->no_local && s == p->from)) continue;        /* [MQTT-3.8.3-3] */
         uint8_t qos = upgrade || t->qos < p->qos ? t->qos : p->qos; /* [MQTT-3.8.4-8] */
-        bool retain = p->retain && t->retain_as_published;          /* [MQTT-3.3.1-12], -13 */
-        deliver(core, p, s, qos, retain, t->subid, &images);
+        unsigned flags =
+            p->retain && t->retain_as_published ? OUTQ_RETAIN : 0; /* [MQTT-3.3.1-12] */
+        deliver(core, p, s, qos, flags, t->subid, &images);
     }
 }
 

@@ -124,6 +124,13 @@ void session_free(struct session *s)
     mem_free(s);
 }
 
+void session_set_expiry(struct session *s, uint32_t expiry_s)
+{
+    uint32_t most = s->core->cfg.persistent_client_expiration_s;
+    s->expiry_s = expiry_s == UINT32_MAX && most ? most : expiry_s;
+    session_set_durable(s, s->expiry_s != 0);
+}
+
 void session_attach(struct session *s, struct cconn *c)
 {
     ASSERT(s->conn == NULL && c->session == NULL);

@@ -369,7 +369,6 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
         m->next = s->shares;
         s->shares = m;
         s->sub_count++;
-        core->stats.subscriptions++;
         core->stats.shared_subscriptions++;
     }
     m->qos = qos;
@@ -429,7 +428,10 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
         post_pub_back(core, m, &p);
     } else {
         m->pending++;
-        deliver_share(core, &p, s, qos, m->retain_as_published && p.retain, index);
+        struct images images;
+        images_init(&images, false);
+        unsigned flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
+        deliver(core, &p, s, qos, flags, index, &images);
     }
     blob_unref(p.blob);
 }
@@ -476,7 +478,6 @@ static void leave(struct session *s, struct member **at)
     *at = m->next;
     post_leave(core, m);
     s->sub_count--;
-    core->stats.subscriptions--;
     core->stats.shared_subscriptions--;
 }
 
@@ -511,6 +512,13 @@ void share_online(struct session *s, bool online)
     for (struct member *m = s->shares; m; m = m->next)
         if (post_join(s->core, m) < 0) s->core->stats.dropped_no_memory++;
     if (s->shares && !online) take_back(s, NULL);
+}
+
+void share_dump(const struct session *s)
+{
+    for (const struct member *m = s->shares; m; m = m->next)
+        core_log(s->core, LOG_T_NOTICE, "  $share/%.*s/%.*s (QoS %u)", m->name_len,
+                 (const char *)m->text, m->filter_len, (const char *)m->text + m->name_len, m->qos);
 }
 
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)

@@ -15,6 +15,7 @@ bool share_unsubscribe(struct session *s, struct bytes name,
                        struct bytes filter); /* whether it was there */
 void share_leave_all(struct session *s);
 void share_online(struct session *s, bool online);
+void share_dump(const struct session *s); /* logs the memberships, a line each */
 /* Owner: picks a member and sends it p; counts a drop when there is none. */
 void share_dispatch(struct core *core, struct group *g, struct pub *p);
 bool share_group_durable(const struct group *g);

@@ -143,10 +143,11 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
         uint8_t reason = subscribe_one(&o, &e);
         reasons[i] = !v5 && reason >= MQTT_UNSPECIFIED_ERROR ? MQTT3_SUBACK_FAILURE : reason;
     }
-    uint8_t props[128];
-    uint8_t *end =
-        mqtt_suback_encode(reply, c->version, MQTT_SUBACK, m.packet_id, bytes_of(reasons, m.count),
-                           reason_prop(&o, props)); /* [MQTT-3.8.4-1], -2, -6 */
+    uint8_t block[128];
+    struct bytes props = reason_prop(&o, block);
+    if (MQTT_SMALL_MAX + props.n + m.count > c->max_packet) props.n = 0; /* [MQTT-3.9.2-1] */
+    uint8_t *end = mqtt_suback_encode(reply, c->version, MQTT_SUBACK, m.packet_id,
+                                      bytes_of(reasons, m.count), props); /* [MQTT-3.8.4-1], -6 */
     interest_fence(c, bytes_of(reply, (size_t)(end - reply)), o.joins);
     return 0;
 }
@@ -179,6 +180,7 @@ static uint8_t unsubscribe_one(struct cconn *c, struct bytes whole)
         return share_unsubscribe(s, group, filter) ? MQTT_SUCCESS : MQTT_NO_SUBSCRIPTION_EXISTED;
     struct sub *sub = trie_find(&c->core->trie, filter, (uintptr_t)s);
     if (sub == NULL) return MQTT_NO_SUBSCRIPTION_EXISTED;
+    rjobs_cancel(s, filter);
     plain_unsubscribe(s, sub, filter);
     return MQTT_SUCCESS;
 }
