@@ -3,7 +3,6 @@
 
 #include "base/mem.h"
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -31,12 +30,16 @@ static bool is(const char *arg, const char *brief, const char *full)
     return strcmp(arg, brief) == 0 || strcmp(arg, full) == 0;
 }
 
-static int read_port(const char *text)
+static bool read_port(const char *text, int *out)
 {
     char *end;
     long port = strtol(text, &end, 10);
-    if (*end || end == text) return 0;
-    return port < 0 || port > INT_MAX ? INT_MAX : (int)port; /* conf_load() knows what is right */
+    if (*end || end == text || port < 1 || port > 65535) {
+        fprintf(stderr, "sluice: '%s' is no port: use 1 to 65535\n", text);
+        return false;
+    }
+    *out = (int)port;
+    return true;
 }
 
 /* Whether the arguments are right; what is wrong goes to stderr. */
@@ -52,7 +55,7 @@ static bool read_command(int argc, char **argv, struct command *c)
         if (file) {
             c->args.file = argv[++i];
         } else if (port) {
-            c->args.port = read_port(argv[++i]);
+            if (!read_port(argv[++i], &c->args.port)) return false;
         } else if (is(argv[i], "-v", "--verbose")) {
             c->args.verbose = true;
         } else if (is(argv[i], "-d", "--daemon")) {
