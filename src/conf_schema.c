@@ -256,8 +256,10 @@ static const struct conf_directive schema[] = {
      RELOAD,
      .kind = CONF_NUMBER,
      .max = 65535,
-     .initial = "65535",
-     .help = "Seconds; MQTT 5 clients that ask for more, or for none, get this. 0: no limit."},
+     .initial = "0",
+     .help =
+         "Seconds; MQTT 5 clients that ask for more, or for none, get this, others are refused. "
+         "0: no limit."},
     {.name = "max_packet_size",
      IN_CORE(max_packet_size),
      RELOAD,

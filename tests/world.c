@@ -129,7 +129,6 @@ void world_defaults(struct core_config *cfg)
         .max_queued_messages = 1000,
         .allow_zero_length_clientid = true,
         .retain_available = true,
-        .max_keepalive_s = 65535,
         .retry_interval_ms = 30 * 1000,
         .retry_max_interval_ms = 300 * 1000,
         .max_topic_levels = 200,

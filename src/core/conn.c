@@ -92,7 +92,8 @@ static void timer_fired(struct timer *t, void *ctx)
     }
     if (c->state != CONN_UP || c->keep_alive_ms == 0) return;
     uint64_t due = c->last_packet_ms + c->keep_alive_ms;
-    if (c->paused) due = core->now_ms + c->keep_alive_ms; /* the silence is ours */
+    if (c->paused && !c->paused_by_output) /* it waits for somebody else: the silence is ours */
+        due = core->now_ms + c->keep_alive_ms;
     if (core->now_ms < due) {
         timer_arm(&core->timers, t, due);
         return;

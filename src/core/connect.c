@@ -107,7 +107,8 @@ static uint8_t check(struct cconn *c, struct entry *e)
     if (!c->listener->allow_anonymous) return MQTT_NOT_AUTHORIZED;
     /* 3.x has no way to tell a client another keep alive; mosquitto refuses the id. */
     uint16_t most = c->core->cfg.max_keepalive_s;
-    if (m->version != MQTT_V5 && most && m->keep_alive_s > most) return MQTT_BAD_CLIENT_ID;
+    bool longer = m->keep_alive_s == 0 || m->keep_alive_s > most;
+    if (m->version != MQTT_V5 && most && longer) return MQTT_BAD_CLIENT_ID;
     uint8_t reason = choose_id(c, e);
     return reason ? reason : check_will(c, m);
 }

@@ -88,6 +88,7 @@ static void core_destroy(struct core *core)
     for (uint32_t i = 0; i < core->spare_count; i++) buf_fini(&core->spare[i]);
     for (uint32_t i = 0; i < core->subid_set_count; i++) mem_free(core->subid_sets[i]);
     for (int i = 0; i < SCRATCH_COUNT; i++) mem_free(core->scratches[i].p);
+    ptrmap_fini(&core->subid_index);
     mem_free(core->subid_sets);
     mem_free(core->pending);
     mem_free(core->slots);
@@ -120,6 +121,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     timers_init(&core->timers, now_ms);
     ptrmap_init(&core->sessions, session_hash, seed);
     ptrmap_init(&core->groups, share_group_hash, seed);
+    ptrmap_init(&core->subid_index, subid_hash, seed);
     if (trie_init(&core->trie, seed) < 0 ||
         retain_new(&core->retain, seed, retained_release, core) < 0) {
         core_destroy(core);

@@ -28,6 +28,7 @@ enum {
     RETAIN_SLICE = 64 * 1024, /* bytes of retained messages in one answer to another shard */
     RETAIN_BUDGET = 4096,     /* topics looked at in one step of a retained job */
     SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
+    SUBID_MAX = 256,          /* identifiers in one of them */
     PENDING_MAX = 1 << 20,    /* publishes that wait for the store */
     AHEAD_TOPICS = 16,        /* looked up together, see trie_warm() */
     AHEAD_FILTERS = 1 << 15,  /* from so many filters on, as fewer fit the processor's cache */
@@ -201,7 +202,7 @@ struct pending {
 };
 
 struct subid_set {
-    uint32_t count;
+    uint32_t count, index;
     uint32_t ids[];
 };
 
@@ -259,7 +260,8 @@ struct core {
     struct sub *remote_subs; /* the other shards' interests */
     struct ask *asks;        /* retained questions of other shards */
     uint32_t next_token;
-    struct subid_set **subid_sets;
+    struct subid_set **subid_sets; /* by index; they stay, as queued messages refer to them */
+    struct ptrmap subid_index;     /* the same by their identifiers */
     uint32_t subid_set_count;
     struct scratch scratches[SCRATCH_COUNT]; /* see core_scratch() */
     struct list fetching; /* connections whose next message the store is reading */
@@ -370,6 +372,7 @@ bool router_publish(struct core *core, struct pub *p, const struct route *r);
 /* The local part alone, for messages that came by mail. */
 void router_deliver(struct core *core, struct pub *p, const struct route *r);
 void route_cache_free(struct core *core);
+uint64_t subid_hash(const void *elem, uint64_t seed);
 uint32_t subid_join(struct core *core, uint32_t a, uint32_t b);
 const uint32_t *subid_list(struct core *core, const uint32_t *subid, uint32_t *count);
 /* The message as a blob, made once; NULL without memory. */

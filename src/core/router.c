@@ -51,41 +51,66 @@ const uint32_t *subid_list(struct core *core, const uint32_t *subid, uint32_t *c
     return set->ids;
 }
 
+static struct bytes subid_bytes(const uint32_t *ids, uint32_t count)
+{
+    return bytes_of(ids, count * sizeof *ids);
+}
+
+uint64_t subid_hash(const void *elem, uint64_t seed)
+{
+    const struct subid_set *set = elem;
+    return hash_bytes(subid_bytes(set->ids, set->count), seed);
+}
+
+static int subid_room(struct core *core)
+{
+    uint32_t count = core->subid_set_count;
+    if (count == SUBID_SETS) return E_FULL;
+    if (count & (count - 1)) return 0;
+    struct subid_set **sets =
+        mem_realloc(core->subid_sets, (count ? count * (size_t)2 : 1) * sizeof *sets);
+    if (sets == NULL) return E_NOMEM;
+    core->subid_sets = sets;
+    return 0;
+}
+
+/* The name of this combination; 0 over the limits. */
 static uint32_t subid_intern(struct core *core, const uint32_t *ids, uint32_t count)
 {
-    for (uint32_t i = 0; i < core->subid_set_count; i++) {
-        const struct subid_set *set = core->subid_sets[i];
+    uint64_t hash = hash_bytes(subid_bytes(ids, count), core->seed);
+    struct subid_set *set;
+    for (size_t pos = hash; (set = ptrmap_next(&core->subid_index, hash, &pos)) != NULL;)
         if (set->count == count && memcmp(set->ids, ids, count * sizeof *ids) == 0)
-            return SUBID_SET_FLAG | i;
-    }
-    if (core->subid_set_count == SUBID_SETS) return 0;
-    if ((core->subid_set_count & (core->subid_set_count - 1)) == 0) {
-        size_t cap = core->subid_set_count ? core->subid_set_count * (size_t)2 : 1;
-        struct subid_set **sets = mem_realloc(core->subid_sets, cap * sizeof *sets);
-        if (sets == NULL) return 0;
-        core->subid_sets = sets;
-    }
-    struct subid_set *set = mem_alloc(sizeof *set + count * sizeof *ids);
+            return SUBID_SET_FLAG | set->index;
+    if (subid_room(core) < 0) return 0;
+    set = mem_alloc(sizeof *set + count * sizeof *ids);
     if (set == NULL) return 0;
-    set->count = count;
+    *set = (struct subid_set){.count = count, .index = core->subid_set_count};
     memcpy(set->ids, ids, count * sizeof *ids);
+    if (ptrmap_put(&core->subid_index, set, hash) < 0) {
+        mem_free(set);
+        return 0;
+    }
     core->subid_sets[core->subid_set_count] = set;
     return SUBID_SET_FLAG | core->subid_set_count++;
 }
 
-/* Both sets in one; b is a single identifier.  Over the limits the first set stays. */
+/* Both sets in one; b is a single identifier.  Over the limits the first set stays, counted. */
 uint32_t subid_join(struct core *core, uint32_t a, uint32_t b)
 {
-    uint32_t ids[64], count;
+    uint32_t ids[SUBID_MAX], count;
     if (a == 0 || b == 0) return a ? a : b;
     const uint32_t *have = subid_list(core, &a, &count);
-    if (count >= ARRAY_LEN(ids)) return a;
     for (uint32_t i = 0; i < count; i++) {
         if (have[i] == b) return a;
         ids[i] = have[i];
     }
-    ids[count] = b;
-    uint32_t joined = subid_intern(core, ids, count + 1);
+    uint32_t joined = 0;
+    if (count < SUBID_MAX) {
+        ids[count] = b;
+        joined = subid_intern(core, ids, count + 1);
+    }
+    core->stats.refused_limit += joined == 0;
     return joined ? joined : a;
 }
 

@@ -62,7 +62,7 @@ static void the_core_has_mosquittos_defaults(void **state)
     assert_true(cfg.retain_available);
     assert_int_equal(cfg.retain_expiry_interval_s, 0);
     assert_int_equal(cfg.persistent_client_expiration_s, 0);
-    assert_int_equal(cfg.max_keepalive_s, 65535);
+    assert_int_equal(cfg.max_keepalive_s, 0);
     assert_int_equal(cfg.retry_interval_ms, 30000);
     assert_int_equal(cfg.retry_max_interval_ms, 300000);
     assert_int_equal(cfg.ack_timeout_ms, 0);
