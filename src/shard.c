@@ -62,6 +62,13 @@ static void core_logs(void *ctx, unsigned type, const char *line)
     log_line(((struct shard *)ctx)->set->log, type, line);
 }
 
+/* Both lists are in the order of their deadlines, as all of a list wait equally long. */
+static uint64_t first_deadline(const struct list *conns)
+{
+    if (list_empty(conns)) return UINT64_MAX;
+    return CONTAINER_OF(conns->next, struct conn, link)->deadline_ms;
+}
+
 /* ---- accepting ---- */
 
 static void doors_want(struct shard *s, unsigned events)
@@ -69,6 +76,38 @@ static void doors_want(struct shard *s, unsigned events)
     for (size_t i = 0; i < s->door_count; i++)
         if (loop_want(s->loop, &s->doors[i].source, events) < 0)
             log_line(s->set->log, LOG_T_ERROR, "Error: a listening socket cannot be watched.");
+}
+
+static void doors_shut(struct shard *s, uint64_t for_ms)
+{
+    s->doors_open_ms = s->now_ms + for_ms;
+    doors_want(s, 0);
+}
+
+static void evict_run(struct shard *s, struct shard_task *t)
+{
+    (void)t;
+    atomic_store(&s->evict_posted, false);
+    if (!list_empty(&s->fresh)) conn_free(CONTAINER_OF(s->fresh.next, struct conn, link), E_FULL);
+}
+
+/* Whether another shard has an older connection without CONNECT than we have: that is to go, and
+ * who is at the door waits until it has. */
+static bool evict_elsewhere(struct shard *s)
+{
+    struct shard *oldest = NULL;
+    uint64_t least = first_deadline(&s->fresh);
+    for (unsigned i = 0; i < s->set->count; i++) {
+        struct shard *other = &s->set->shards[i];
+        uint64_t deadline = atomic_load_explicit(&other->oldest_ms, memory_order_relaxed);
+        if (other == s || deadline >= least) continue;
+        least = deadline;
+        oldest = other;
+    }
+    if (oldest == NULL) return false;
+    if (!atomic_exchange(&oldest->evict_posted, true)) shard_post(oldest, &oldest->evict);
+    doors_shut(s, DOORS_WAIT_MS);
+    return true;
 }
 
 static int spare_open(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
@@ -80,6 +119,7 @@ static bool make_room(struct shard *s, int listening)
     log_line(s->set->log, LOG_T_WARNING,
              "Warning: no file descriptors are left: connections are being closed. Raise the limit "
              "(ulimit -n, LimitNOFILE=).");
+    if (evict_elsewhere(s)) return false;
     if (!list_empty(&s->fresh)) {
         conn_free(CONTAINER_OF(s->fresh.next, struct conn, link), E_FULL);
         return true;
@@ -89,8 +129,7 @@ static bool make_room(struct shard *s, int listening)
     if (fd >= 0) close(fd);
     s->spare_fd = spare_open();
     if (fd >= 0 && s->spare_fd >= 0) return true;
-    s->doors_open_ms = s->now_ms + DOORS_SHUT_MS;
-    doors_want(s, 0);
+    doors_shut(s, DOORS_SHUT_MS);
     return false;
 }
 
@@ -215,13 +254,6 @@ static bool mail_waits(struct shard *s)
 
 /* ---- the turn ---- */
 
-/* Both lists are in the order of their deadlines, as all of a list wait equally long. */
-static uint64_t first_deadline(const struct list *conns)
-{
-    if (list_empty(conns)) return UINT64_MAX;
-    return CONTAINER_OF(conns->next, struct conn, link)->deadline_ms;
-}
-
 static int sleep_time(const struct shard *s)
 {
     if (s->held) return 1; /* the receiver of our mail wakes us */
@@ -297,6 +329,7 @@ static void turn(struct shard *s)
     if (!s->held) connections_serve(s);
     (void)mail_post(s); /* what serving posted; the rest waits for the receiver's wake-up */
     if (core_mail_pending(s->core, s->index)) s->busy = true;
+    atomic_store_explicit(&s->oldest_ms, first_deadline(&s->fresh), memory_order_relaxed);
     dead_free(s);
 }
 
@@ -361,6 +394,8 @@ static int shard_init(struct shard *s, const struct conf *conf)
         .ctx = s, .log = core_logs, .session_admit = session_admit, .session_gone = session_gone};
     s->now_ms = clock_mono_ms();
     s->stop.run = stop_run;
+    s->evict.run = evict_run;
+    atomic_init(&s->oldest_ms, UINT64_MAX);
     s->spare_fd = spare_open();
     list_init(&s->fresh);
     list_init(&s->conns);

@@ -16,6 +16,7 @@ enum {
     OUTPUT_BATCH = 4096,    /* connections served a turn */
     STOP_GRACE_MS = 2000,   /* for clients to take their DISCONNECT */
     DOORS_SHUT_MS = 100,    /* when there are no descriptors left */
+    DOORS_WAIT_MS = 5,      /* for another shard to make room */
     LANES_BYTES = 2 << 20,  /* of mail on its way to a shard, from all others together */
 };
 
@@ -48,6 +49,9 @@ struct shard {
     bool stopping;
     uint64_t stop_by_ms;
     struct shard_task stop;
+    struct shard_task evict;
+    _Atomic uint64_t oldest_ms; /* deadline of the first in `fresh`; relaxed: a hint for others */
+    _Atomic bool evict_posted;  /* by any thread; seq_cst */
     /* Any thread: a stack, newest first.  seq_cst: push pairs with the look after
      * loop_sleep_begin(). */
     _Atomic(struct shard_task *) tasks;
