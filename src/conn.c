@@ -73,21 +73,25 @@ void conn_free(struct conn *c, int why)
     conn_bury(c);
 }
 
+static void last_second(struct conn *c)
+{
+    c->deadline_ms = c->shard->now_ms + LINGER_MS;
+    list_del(&c->link);
+    list_push(&c->shard->lingering, &c->link);
+}
+
 /* The client may be in the middle of sending: a reset would take from it the packet that says what
  * was wrong.  So its input is read and thrown away for a while. */
 static void conn_linger(struct conn *c)
 {
-    struct shard *s = c->shard;
     core_conn_closed(c->core, 0);
     c->core = NULL;
     c->transport.ops->end(&c->transport);
     c->lingers = true;
     c->paused = c->want_write = false;
-    c->deadline_ms = s->now_ms + LINGER_MS;
     buf_fini(&c->rest);
-    list_del(&c->link);
-    list_push(&s->lingering, &c->link);
-    if (loop_want(s->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
+    last_second(c);
+    if (loop_want(c->shard->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
 }
 
 static void conn_want(struct conn *c)
@@ -258,8 +262,9 @@ static void conn_read(struct conn *c)
             loop_del(c->shard->loop, &c->source);
         return;
     }
-    if (c->ended && !c->lingers) return; /* about to be closed */
-    int64_t n = c->lingers                          ? read_away(c)
+    bool away = c->lingers || c->closes;
+    if (c->ended && !away) return; /* about to be closed */
+    int64_t n = away                                ? read_away(c)
                 : buf_len(&c->rest) > REST_COPY_MAX ? read_on(c)
                                                     : read_shared(c);
     if (n < 0 && n != E_AGAIN) conn_free(c, (int)n);
@@ -297,15 +302,20 @@ void conn_service(struct conn *c, unsigned events)
     }
     if (events & (CORE_EV_OUTPUT | CORE_EV_CLOSE) && !c->dead && !c->want_write) conn_write(c);
     if (!(events & CORE_EV_CLOSE) || c->dead) return;
-    if (events & CORE_EV_LINGER)
-        conn_linger(c);
-    else
+    if (!(events & CORE_EV_LINGER)) {
         conn_free(c, 0);
+    } else if (c->want_write) {
+        c->closes = true;
+        last_second(c);
+    } else {
+        conn_linger(c);
+    }
 }
 
 static void conn_ready(struct loop_source *source, unsigned events)
 {
     struct conn *c = CONTAINER_OF(source, struct conn, source);
     if (events & LOOP_WRITE && c->core) conn_write(c);
+    if (c->closes && !c->dead && !c->want_write && c->core) conn_linger(c);
     if (events & LOOP_READ && !c->dead) conn_read(c);
 }

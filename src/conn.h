@@ -19,6 +19,7 @@ struct conn {
     bool paused;          /* the core does not want more for now */
     bool ended;           /* the core ignores further input */
     bool want_write;      /* the socket takes no more for now */
+    bool closes;          /* once the socket has taken the last packet, or at the deadline */
     bool lingers;         /* has had its last packet; what still comes is thrown away */
     bool dead;            /* freed, but for its memory */
 };

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -116,6 +117,8 @@ static int spare_open(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
  * gets in; without such, the client at the door is told by being closed.  Whether to accept on. */
 static bool make_room(struct shard *s, int listening)
 {
+    struct pollfd door = {.fd = listening, .events = POLLIN};
+    if (poll(&door, 1, 0) == 0) return false; /* accept4() says so before it looks who is there */
     log_line(s->set->log, LOG_T_WARNING,
              "Warning: no file descriptors are left: connections are being closed. Raise the limit "
              "(ulimit -n, LimitNOFILE=).");

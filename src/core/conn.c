@@ -216,7 +216,7 @@ void core_output_sent(struct cconn *c, size_t n)
     if (c->congested.next && backlog_is_low(c)) conn_release_waiters(c);
     if (c->paused_by_output && buf_len(&c->out) < c->core->cfg.output_soft_bytes) {
         c->paused_by_output = false;
-        conn_resume(c);
+        if (c->waiting.next == NULL) conn_resume(c);
     }
     if (c->state == CONN_UP && !c->blocked && deliver_has_more(c)) conn_ready(c, CORE_EV_OUTPUT);
 }
@@ -234,10 +234,21 @@ void conn_pause_on(struct cconn *publisher, struct list *waiters)
 void conn_resume(struct cconn *c)
 {
     list_del(&c->waiting);
-    if (c->paused_by_output || !c->paused) return;
+    if (!c->paused || c->paused_by_output || c->remote_pauses) return;
     c->paused = false;
     c->last_packet_ms = c->core->now_ms; /* the pause was ours, not the client's silence */
     if (c->state != CONN_CLOSING) conn_ready(c, CORE_EV_RESUME);
+}
+
+void conn_pause_remote(struct cconn *c, bool pause)
+{
+    if (pause) {
+        c->core->stats.publishers_paused += !c->paused;
+        c->paused = true;
+        c->remote_pauses++;
+    } else if (c->remote_pauses && --c->remote_pauses == 0 && c->waiting.next == NULL) {
+        conn_resume(c);
+    }
 }
 
 static void wait_remote(struct cconn *reader, const struct pub *p)

@@ -133,11 +133,12 @@ struct cconn {
     uint8_t events;         /* enum core_event */
     uint8_t state;          /* enum conn_state */
     uint8_t version;
-    bool blocked;          /* the socket takes no more just now */
-    bool paused;           /* not read */
-    bool paused_by_output; /* because it does not read what we answer */
-    bool logged_out;       /* its end is in the log already */
-    bool slow;             /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
+    bool blocked;           /* the socket takes no more just now */
+    bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
+    uint32_t remote_pauses; /* readers on other shards that want it to wait */
+    bool paused_by_output;  /* because it does not read what we answer */
+    bool logged_out;        /* its end is in the log already */
+    bool slow;              /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
     bool slow_logged;
     bool problem_info;     /* Request Problem Information */
     bool clean_disconnect; /* DISCONNECT was received, or the session was ended by us in order */
@@ -296,7 +297,10 @@ void conn_close_silent(struct cconn *c, const char *why); /* without DISCONNECT 
 void conn_congest(struct cconn *reader, const struct pub *p);
 void conn_release_waiters(struct cconn *reader);
 void conn_pause_on(struct cconn *publisher, struct list *waiters);
+/* What it waited for is over; it goes on when nothing else holds it. */
 void conn_resume(struct cconn *c);
+/* A reader on another shard has said that it is to wait, or need not any more. */
+void conn_pause_remote(struct cconn *c, bool pause);
 void conn_congested_tick(struct core *core);
 uint64_t conn_congested_due(const struct core *core); /* UINT64_MAX: none */
 /* The session's window has room for another delivery. */

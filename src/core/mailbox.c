@@ -116,12 +116,7 @@ static void on_pause(struct core *core, unsigned kind, struct rd *r)
     struct session *s = core_session(core, mail_u64(r));
     struct cconn *c = s ? s->conn : NULL;
     if (c == NULL || c->state != CONN_UP) return;
-    if (kind == MAIL_RESUME) {
-        conn_resume(c);
-    } else if (!c->paused) {
-        c->paused = true;
-        core->stats.publishers_paused++;
-    }
+    conn_pause_remote(c, kind == MAIL_PAUSE);
 }
 
 static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)

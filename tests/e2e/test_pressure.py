@@ -1,0 +1,273 @@
+"""Under pressure: readers that do not read while others flood, and no descriptors left.  Memory stays
+bounded and well-behaved clients are served."""
+import statistics
+import threading
+import time
+import unittest
+
+import wire
+from broker import Broker, main, until
+from clients import run_sub
+
+MIB = 1024  # KiB
+SLOW = "slow_reader_grace 200ms\nsys_interval 1\n"
+SMALL = "quarantine_size_mb=8"
+
+
+class Flooder(threading.Thread):
+    """Publishes to a topic as fast as it is let, until told to stop."""
+
+    def __init__(self, port, topic, size, count, qos=0):
+        super().__init__(daemon=True)
+        self.raw = wire.Raw(port, seconds=30).connected("", version=wire.V311)
+        self.topic, self.payload, self.count, self.qos = topic, b"f" * size, count, qos
+        self.error = None
+
+    def run(self):
+        try:
+            for i in range(self.count):
+                self.raw.publish(self.topic, self.payload, qos=self.qos, packet_id=i % 65535 + 1)
+                if self.qos:
+                    self.raw.expect(wire.PUBACK)
+            self.raw.ping()
+        except (OSError, AssertionError) as error:
+            self.error = error
+
+    def wait(self):
+        """All is sent and taken."""
+        self.join(60)
+        assert not self.is_alive(), "the flooder is still held back"
+        assert self.error is None, self.error
+        self.raw.close()
+
+
+class SlowReaders(unittest.TestCase):
+    """A connection that never reads."""
+
+    def pair_while(self, broker, busy):
+        """A well-behaved pair's round trips while something is going on; returns their seconds."""
+        with wire.Raw(broker.port) as sub, wire.Raw(broker.port) as pub:
+            sub.connected("pair-sub")
+            pub.connected("pair-pub")
+            sub.subscribe(("pair", 1))
+            times = []
+            while busy() or len(times) < 20:
+                started = time.monotonic()
+                pub.publish("pair", b"x", qos=1)
+                pub.expect(wire.PUBACK)
+                sub.acked()
+                times.append(time.monotonic() - started)
+            return times
+
+    def flood_past_a_stuck_reader(self, shards):
+        """64 MiB of QoS 0 to a client that reads nothing."""
+        with Broker(extra=SLOW, shards=shards, asan=SMALL) as broker:
+            stuck = wire.Raw(broker.port, receive_buffer=8192).connected("stuck")
+            stuck.subscribe("flood")
+            before = broker.resident_kib()
+            flooder = Flooder(broker.port, "flood", 64 * 1024, 1024)
+            flooder.start()
+            times = self.pair_while(broker, flooder.is_alive)
+            flooder.wait()
+            self.assertLess(broker.resident_kib() - before, 32 * MIB)
+            self.assertLess(statistics.median(times), 0.1)
+            self.assertLess(max(times), 2)
+            broker.wait_log(r"^\d+: Client stuck reads too slowly: QoS 0 messages to it are dropped")
+            self.assertEqual(broker.log().count("Client stuck reads too slowly"), 1)
+            self.wait_dropped(broker, 500)
+            self.recovers(broker, stuck)
+
+    def wait_dropped(self, broker, least):
+        """$SYS counts what was dropped."""
+        def dropped():
+            done = run_sub(broker.port, "-t", "$SYS/broker/publish/messages/dropped", "-C", "1", "-F", "%p")
+            return int(done.stdout) >= least
+
+        until(dropped, f"{least} dropped messages are counted")
+
+    def recovers(self, broker, stuck):
+        """It reads what was kept, and then new messages again."""
+        stuck.ping_until_pong()
+        kept = len(stuck.later)
+        self.assertTrue(0 < kept < 500, kept)
+        stuck.later.clear()
+        with wire.Raw(broker.port) as pub:
+            pub.connected("after")
+            pub.publish("flood", b"afterwards")
+            self.assertEqual(stuck.message().payload, b"afterwards")
+        stuck.close()
+
+    def test_one_shard(self):
+        """Publisher, reader and pair on one thread."""
+        self.flood_past_a_stuck_reader(1)
+
+    def test_two_shards(self):
+        """Across threads."""
+        self.flood_past_a_stuck_reader(2)
+
+    def test_four_shards(self):
+        """And more of them."""
+        self.flood_past_a_stuck_reader(4)
+
+    def test_qos_1_to_a_stuck_reader_is_bounded_by_its_queue(self):
+        """20 in flight and 1,000 queued, of 8 KiB each: then they are dropped, not the memory."""
+        with Broker(extra=SLOW, shards=2, asan=SMALL) as broker:
+            stuck = wire.Raw(broker.port, receive_buffer=8192).connected("stuck")
+            stuck.subscribe(("flood", 1))
+            before = broker.resident_kib()
+            flooder = Flooder(broker.port, "flood", 8 * 1024, 3000, qos=1)
+            flooder.start()
+            times = self.pair_while(broker, flooder.is_alive)
+            flooder.wait()
+            self.assertLess(broker.resident_kib() - before, 48 * MIB)
+            self.assertLess(statistics.median(times), 0.1)
+            broker.wait_log("Outgoing messages are being dropped for client stuck")
+            found = [stuck.acked() for _ in range(1000)]
+            self.assertEqual({m.qos for m in found}, {1})
+            stuck.close()
+
+    def test_max_queued_bytes(self):
+        """The same in bytes."""
+        with Broker(extra=SLOW + "max_queued_bytes 100k\n", shards=2) as broker:
+            with wire.Raw(broker.port) as lazy:
+                lazy.connected("lazy", props=wire.u16_property(0x21, 1))
+                lazy.subscribe(("flood", 1))
+                flooder = Flooder(broker.port, "flood", 10 * 1024, 50, qos=1)
+                flooder.start()
+                flooder.wait()
+                found = [lazy.acked() for _ in range(11)]
+                self.assertEqual({len(m.payload) for m in found}, {10 * 1024})
+                lazy.ping()
+
+    def readers_that_read(self, shards):
+        """Three of them, 1,000 messages of 16 KiB, as fast as the publisher is let."""
+        with Broker(extra="slow_reader_grace 20s\n", shards=shards) as broker:
+            readers = [wire.Raw(broker.port, receive_buffer=65536, seconds=10) for _ in range(3)]
+            for reader in readers:
+                reader.connected("")
+                reader.subscribe("flood")
+            flooder = Flooder(broker.port, "flood", 16 * 1024, 1000)
+            flooder.start()
+            for i in range(1000):
+                for reader in readers:
+                    try:
+                        self.assertEqual(len(reader.message().payload), 16 * 1024)
+                    except TimeoutError:
+                        self.fail(f"only {i} of 1000 messages came")
+            flooder.wait()
+            for reader in readers:
+                reader.close()
+
+    def test_readers_that_read_get_everything_on_one_shard(self):
+        """Backpressure: the publisher waits instead of losing messages while readers make progress."""
+        self.readers_that_read(1)
+
+    def test_readers_that_read_get_everything_on_four_shards(self):
+        """The same where publisher and readers live on different threads."""
+        self.readers_that_read(4)
+
+
+class Descriptors(unittest.TestCase):
+    """ulimit -n is small."""
+
+    def check_well_behaved(self, broker, name, times):
+        """A client gets in and is served, so many times in a row."""
+        for _ in range(times):
+            with wire.Raw(broker.port) as raw:
+                raw.connected(name)
+                raw.subscribe(("fine", 1))
+                wire.round_trip(raw, "fine")
+                raw.disconnect()
+
+    def test_the_oldest_without_connect_goes(self):
+        """Sixty silent connections and room for thirty: the first are closed, the last are not, who was
+        connected stays, and newcomers get in."""
+        with Broker(shards=1) as broker:
+            first = wire.Raw(broker.port).connected("first")
+            first.subscribe("t")
+            broker.leave_descriptors(30)
+            silent = [wire.Raw(broker.port) for _ in range(60)]
+            self.check_well_behaved(broker, "newcomer", 5)
+            broker.wait_log(r"Warning: no file descriptors are left")
+            for raw in silent[:30]:
+                self.assertIsNone(raw.read())
+            self.assertFalse(silent[-1].readable(0))
+            silent[-1].connected("silent no more")
+            wire.round_trip(first, "t")
+            for raw in (first, *silent):
+                raw.close()
+
+    def test_the_last_silent_one_makes_room(self):
+        """All descriptors but one are clients', the last is a silent connection's: it goes, the newcomer gets
+        in and is not taken for silent itself."""
+        with Broker(shards=1) as broker:
+            broker.leave_descriptors(10)
+            clients = [wire.Raw(broker.port).connected(f"c{i}") for i in range(9)]
+            silent = wire.Raw(broker.port)
+            with wire.Raw(broker.port) as raw:
+                raw.connected("newcomer")
+            self.assertIsNone(silent.read())
+            for raw in clients:
+                raw.ping()
+                raw.close()
+            silent.close()
+
+    def test_halves_of_connect_count_as_silent(self):
+        """A first byte does not protect."""
+        with Broker(shards=1) as broker:
+            broker.leave_descriptors(30)
+            silent = []
+            for _ in range(100):
+                raw = wire.Raw(broker.port)
+                raw.send(wire.connect("half")[:-1])
+                silent.append(raw)
+            self.check_well_behaved(broker, "newcomer", 5)
+            self.assertIsNone(silent[0].read())
+            for raw in silent:
+                raw.close()
+
+    def test_on_several_shards(self):
+        """Four shards and room for six: forty silent ones take it all, on whichever shard they are; twenty
+        newcomers in a row get in, on whichever shard they arrive."""
+        with Broker(shards=4) as broker:
+            broker.leave_descriptors(6)
+            silent = [wire.Raw(broker.port) for _ in range(40)]
+            self.check_well_behaved(broker, "newcomer", 20)
+            for raw in silent:
+                raw.close()
+
+    def test_all_taken_by_clients(self):
+        """Then newcomers are closed, clients are served; when some go, newcomers get in again."""
+        with Broker(shards=1) as broker:
+            broker.leave_descriptors(20)
+            clients = []
+
+            def full():
+                raw = wire.Raw(broker.port)
+                raw.send(wire.connect(f"c{len(clients)}"))
+                if raw.read() is None:
+                    raw.close()
+                    return True
+                clients.append(raw)
+                return False
+
+            until(full, "no descriptors are left")
+            self.assertIn(len(clients), (20, 21))  # what looked for the port may have been still open
+            for raw in clients:
+                raw.ping()
+            for raw in clients[:5]:
+                raw.disconnect()
+
+            def gets_in():
+                with wire.Raw(broker.port) as raw:
+                    raw.send(wire.connect("late"))
+                    return raw.read()
+
+            until(gets_in, "there is room again")
+            for raw in clients[5:]:
+                raw.ping()
+                raw.close()
+
+
+if __name__ == "__main__":
+    main()
