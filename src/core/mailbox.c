@@ -39,7 +39,7 @@ struct pub_head {
     uint64_t hash, seq, created_ms, origin_session;
     uint32_t expiry_s, props_len, payload_len;
     uint16_t topic_len, origin;
-    uint8_t qos, retain;
+    uint8_t qos, retain, flags; /* flags: enum mail_publish_flags */
 };
 
 size_t mail_pub_size(const struct pub *p)
@@ -47,9 +47,10 @@ size_t mail_pub_size(const struct pub *p)
     return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n;
 }
 
-uint8_t *mail_put_pub(uint8_t *d, const struct pub *p)
+static uint8_t *put_pub(uint8_t *d, const struct pub *p, unsigned flags)
 {
-    struct pub_head h = {.hash = p->hash,
+    struct pub_head h = {.flags = (uint8_t)flags,
+                         .hash = p->hash,
                          .seq = p->seq,
                          .created_ms = p->created_ms,
                          .origin_session = p->origin_session,
@@ -64,7 +65,9 @@ uint8_t *mail_put_pub(uint8_t *d, const struct pub *p)
     return put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload);
 }
 
-void mail_get_pub(struct rd *r, struct pub *p)
+uint8_t *mail_put_pub(uint8_t *d, const struct pub *p) { return put_pub(d, p, 0); }
+
+unsigned mail_get_pub(struct rd *r, struct pub *p)
 {
     struct pub_head h;
     struct bytes head = rd_take(r, sizeof h);
@@ -82,12 +85,13 @@ void mail_get_pub(struct rd *r, struct pub *p)
     p->props = rd_take(r, h.props_len);
     p->payload = rd_take(r, h.payload_len);
     ASSERT(rd_ok(r));
+    return h.flags;
 }
 
 void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags)
 {
-    uint8_t *d = mail_begin(core, dst, MAIL_PUBLISH, 4 + mail_pub_size(p));
-    if (d) mail_end(core, dst, mail_put_pub(mail_put_u32(d, flags), p));
+    uint8_t *d = mail_begin(core, dst, MAIL_PUBLISH, mail_pub_size(p));
+    if (d) mail_end(core, dst, put_pub(d, p, flags));
 }
 
 void mail_session(struct core *core, unsigned dst, enum mail_kind kind, session_id session)
@@ -104,8 +108,7 @@ bool mail_full(const struct core *core, unsigned dst)
 static void on_publish(struct core *core, struct rd *r)
 {
     struct pub p;
-    uint32_t flags = mail_u32(r);
-    mail_get_pub(r, &p);
+    unsigned flags = mail_get_pub(r, &p);
     if (flags & MAIL_RETAIN_SET) retained_set(core, &p);
     if (flags & MAIL_ROUTE) router_deliver(core, &p, route_get(core, p.topic, p.hash));
     blob_unref(p.blob);

@@ -315,7 +315,7 @@ static void on_msg(struct core *core, struct rd *r)
     struct session *s = core_session(core, mail_u64(r));
     struct rjob *job = job_find(s, mail_u32(r));
     struct pub p;
-    mail_get_pub(r, &p);
+    (void)mail_get_pub(r, &p);
     if (job == NULL || is_stale(job, p.hash)) return;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, p.qos);
     deliver_answer(core, &p, s, qos, job->subid);

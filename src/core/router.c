@@ -280,6 +280,6 @@ bool router_publish(struct core *core, struct pub *p, const struct route *r)
         if (UNLIKELY(mail_full(core, dst)) && p->from && p->from->conn)
             conn_pause_on(p->from->conn, &core->mail_waiters);
     }
-    router_deliver(core, p, r);
+    if (r->target_count) router_deliver(core, p, r);
     return any;
 }

@@ -258,7 +258,7 @@ static void on_return(struct core *core, unsigned src, struct rd *r)
     uint32_t slot = mail_u32(r), gserial = mail_u32(r);
     mail_u64(r); /* member and its serial */
     struct pub p;
-    mail_get_pub(r, &p);
+    (void)mail_get_pub(r, &p);
     struct group *g = group_at(core, slot, gserial);
     if (g)
         share_dispatch(core, g, &p);
@@ -411,7 +411,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
 {
     uint32_t index = mail_u32(r), serial = mail_u32(r), group = mail_u32(r), gserial = mail_u32(r);
     struct pub p;
-    mail_get_pub(r, &p);
+    (void)mail_get_pub(r, &p);
     struct member *m = member_at(core, index);
     if (m == NULL || m->serial != serial) {
         uint8_t *d = mail_begin(core, src, MAIL_SHARE_RETURN, 16 + mail_pub_size(&p));
