@@ -1,0 +1,136 @@
+/* What the end of a connection or of a session means for what a client may and must get: wills,
+ * publishes that nobody will send again, members of groups that are gone. */
+#include "tests/sim/sim.h"
+
+void will_comes(struct sim *sim, uint32_t will, bool surely)
+{
+    struct message *m = &sim->messages[will - 1];
+    if (m->sent == 0) {
+        m->sent = sim->event;
+        m->sent_ms = world_now(sim->world);
+        m->sends = 1;
+    }
+    if (surely) m->acked = sim->event;
+    trace(sim, "will #%u %s", will - 1, surely ? "has come" : "may come");
+}
+
+static uint32_t lasts_s(const struct client *c)
+{
+    if (c->version == MQTT_V5) return c->expiry_s;
+    return c->clean ? 0 : UINT32_MAX;
+}
+
+/* QoS 0 of this connection that no PINGRESP has confirmed. */
+static void give_up_qos0(struct client *c)
+{
+    struct sim *sim = c->sim;
+    for (uint32_t i = c->qos0_from; i < sim->message_count; i++) {
+        struct message *m = &sim->messages[i];
+        if (m->publisher == c->index && m->qos == 0 && !m->is_will && m->acked == 0)
+            m->given_up = true;
+    }
+}
+
+static void forget_connection(struct client *c)
+{
+    give_up_qos0(c);
+    c->state = OFFLINE;
+    c->conn = NULL;
+    c->op_count = c->outstanding_count = 0;
+    c->ping_mark = 0;
+    c->out.len = 0;
+    c->holds = false;
+}
+
+void connection_ended(struct client *c, uint64_t first_ms, uint64_t last_ms, bool clean_leave)
+{
+    struct sim *sim = c->sim;
+    uint32_t lasts = lasts_s(c);
+    forget_connection(c);
+    c->gone_first_ms = first_ms;
+    c->gone_last_ms = last_ms;
+    if (c->will && !clean_leave) {
+        if (c->will_delay_s == 0 || lasts == 0) {
+            will_comes(sim, c->will, true);
+        } else {
+            c->late_will = c->will;
+            c->late_will_ms = last_ms + min_u64(c->will_delay_s, lasts) * 1000;
+        }
+    }
+    c->will = 0;
+    if (lasts == 0) session_end(c);
+}
+
+int session_due(const struct client *c, uint64_t ms)
+{
+    if (c->clean) return 0;
+    if (c->session == NULL) return c->present_unknown ? -1 : 0;
+    uint64_t lasts_ms = c->version == MQTT_V5 && c->expiry_s != UINT32_MAX
+                            ? c->expiry_s * (uint64_t)1000
+                            : UINT64_MAX / 2;
+    if (ms < c->gone_first_ms + lasts_ms) return 1;
+    return ms >= c->gone_last_ms + lasts_ms ? 0 : -1;
+}
+
+void connect_lost(struct client *c)
+{
+    struct sim *sim = c->sim;
+    /* Of a takeover that the broker may not have seen: both ends are gone now. */
+    for (unsigned i = 0; i < ZOMBIES_MAX; i++) {
+        if (c->zombies[i]) world_drop(c->zombies[i]);
+        c->zombies[i] = NULL;
+    }
+    forget_connection(c);
+    /* Had the session expired, the broker may have made another, which is not to be mistaken for
+     * it. */
+    c->must_clean |= c->clean || (c->session && session_due(c, c->connect_ms) != 1);
+    c->gone_last_ms = world_now(sim->world);
+    if (c->will) will_comes(sim, c->will, false);
+    if (c->cancelled_will) will_comes(sim, c->cancelled_will, false);
+    c->will = c->old_will = c->cancelled_will = 0;
+    c->present_unknown = lasts_s(c) > 0;
+    if (c->must_clean || lasts_s(c) == 0) session_end(c);
+}
+
+/* QoS 2 deliveries under way to a member whose session ends are discarded [MQTT-4.8.2-5].
+ * pending: the core forgets QoS 1 as well, once the member has unsubscribed. */
+static void excuse(struct client *c)
+{
+    struct sim *sim = c->sim;
+    struct group *g = &sim->groups[c->group];
+    bool left = false;
+    for (unsigned i = 0; c->session && i < c->session->rec_count && !sim->options.pending; i++)
+        left |= c->session->recs[i].dropped != 0;
+    for (uint32_t i = 0; i < sim->message_count; i++)
+        if ((left || (g->qos == 2 && sim->messages[i].qos == 2)) &&
+            group_got(sim, g, i)->count == 0)
+            group_got(sim, g, i)->excused = true;
+}
+
+void session_begin(struct client *c)
+{
+    if (c->group >= 0) excuse(c); /* the broker has ended the old one only now */
+    struct session *s = calloc(1, sizeof *s);
+    if (s == NULL) abort();
+    s->client = c->index;
+    s->serial = c->serial;
+    s->next = c->sim->sessions;
+    c->sim->sessions = s;
+    c->session = s;
+}
+
+void session_end(struct client *c)
+{
+    struct sim *sim = c->sim;
+    struct session *s = c->session;
+    for (unsigned i = 0; i < c->unacked_count; i++)
+        if (sim->messages[c->unacked[i].message].acked == 0)
+            sim->messages[c->unacked[i].message].given_up = true;
+    c->unacked_count = c->received_count = 0;
+    if (s == NULL) return;
+    if (c->group >= 0) excuse(c);
+    c->session = NULL;
+    free(s->got);
+    s->got = NULL;
+    s->got_cap = 0;
+}

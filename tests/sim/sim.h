@@ -1,0 +1,279 @@
+/* What the files of the simulation share.  A run is made from one seed: a simulated broker
+ * (tests/world.h), some clients that behave as the standard demands (client.c), a scenario that
+ * makes them meet, part and wait (run.c), and a checker that knows what each of them was promised
+ * (check.c).  One thread; everything belongs to struct sim. */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+#include "base/rng.h"
+#include "mqtt/packet.h"
+#include "tests/world.h"
+
+enum {
+    CLIENTS_MAX = 16,
+    PLAIN_TOPICS = 9,    /* anybody publishes to them */
+    RETAINED_TOPICS = 4, /* each has one publisher and one QoS, so that "the last" is defined */
+    WILL_TOPICS = CLIENTS_MAX,
+    TOPICS = PLAIN_TOPICS + RETAINED_TOPICS + WILL_TOPICS,
+    FILTERS_MAX = 32,
+    GROUPS = 5,
+    RECS_MAX = 24,    /* subscriptions of one session, those that ended included */
+    UNACKED_MAX = 24, /* publishes under way of one client */
+    WINDOW_MAX = 128, /* deliveries it has not acknowledged */
+    ZOMBIES_MAX = 4,  /* connections it has left open on a takeover */
+    COPIES_MAX = 4,
+    ALIASES_MAX = 8,
+    OPS_MAX = 8,
+    PID_FIRST_OP = 50000, /* packet identifiers of SUBSCRIBE, UNSUBSCRIBE */
+};
+
+/* A fault that the harness makes, so that the checker can be seen to find it. */
+enum fault {
+    FAULT_NONE,
+    FAULT_LOSE, /* QoS 1 or 2, plain subscription */
+    FAULT_LOSE_QOS0,
+    FAULT_LOSE_SHARED,
+    FAULT_LOSE_WILL,
+    FAULT_LOSE_RETAINED,
+    FAULT_TWICE, /* QoS 1, without DUP */
+    FAULT_TWICE_QOS2,
+    FAULT_TWICE_QOS0,
+    FAULT_TWICE_SHARED, /* to two members */
+    FAULT_SWAP,
+    FAULT_STRANGER, /* to a client that has not subscribed */
+    FAULT_STALE,    /* an old retained message */
+    FAULT_COUNT,
+};
+
+struct message {
+    uint16_t publisher, topic;
+    uint8_t qos;
+    bool retain, empty, is_will;
+    bool given_up;     /* nobody will send it again; whether it arrived is not known */
+    uint32_t seq;      /* of its publisher and topic */
+    uint32_t sends;    /* how often it was put on the wire */
+    uint32_t expiry_s; /* MQTT_NO_EXPIRY */
+    uint32_t size;     /* of the payload */
+    uint64_t sent;     /* event of the first sending; of a will: when it may come; 0 = not yet */
+    uint64_t acked;    /* event from which the broker surely has it; 0 = not known */
+    uint64_t routed;   /* event by which it surely was on its way to everybody; 0 = not known */
+    uint64_t sent_ms;
+};
+
+/* A subscription of a session, as far as its client knows. */
+struct rec {
+    unsigned filter; /* index, or of the group when `shared` */
+    uint8_t qos;
+    bool shared;
+    uint64_t asked, granted, dropped, gone; /* events; 0 = not yet */
+};
+
+struct copy { /* of a message, as a session got it */
+    uint16_t pid;
+    uint32_t conn;
+    uint64_t ms;
+};
+
+struct got {
+    struct copy copies[COPIES_MAX];
+    uint8_t copy_count;
+    bool missed; /* lossy: counted */
+};
+
+struct session {
+    struct session *next;
+    unsigned client;
+    struct rec recs[RECS_MAX];
+    unsigned rec_count;
+    struct got *got; /* by message */
+    uint32_t got_cap;
+    uint32_t serial;         /* of the client's connection that began it */
+    uint32_t subscribes;     /* SUBSCRIBE packets sent */
+    uint32_t newest[TOPICS]; /* seq of the newest retained message that came live */
+    uint32_t last[CLIENTS_MAX][TOPICS][3][3]; /* highest seq + 1: publisher, topic, QoS, came as */
+};
+
+struct unacked {
+    uint32_t message;
+    uint16_t pid;
+    bool released; /* PUBREL is out */
+};
+
+struct op { /* SUBSCRIBE or UNSUBSCRIBE that waits for its answer */
+    uint16_t pid;
+    bool ends;
+    unsigned rec_count;
+    struct rec *recs[4];
+};
+
+struct bytes_out {
+    uint8_t *p;
+    size_t len, cap;
+};
+
+enum client_state { OFFLINE, CONNECTING, UP, LEAVING };
+
+struct client {
+    struct sim *sim;
+    unsigned index;
+    char id[16];
+    /* Its nature, for the whole run. */
+    uint8_t version;
+    uint32_t expiry_s;
+    uint16_t receive_max, alias_max, keep_alive_s;
+    bool no_local, has_wills, always_clean;
+    int group; /* -1: plain subscriptions; else the only group it joins */
+    /* The connection. */
+    enum client_state state;
+    struct wconn *conn, *zombies[ZOMBIES_MAX];
+    uint32_t serial; /* counts connections */
+    uint64_t up;     /* event of CONNACK */
+    uint64_t connect_ms, last_sent_ms;
+    bool clean;           /* of the last CONNECT */
+    bool slow;            /* has been, on this connection */
+    bool holds;           /* keeps its acknowledgements back */
+    bool held;            /* has, on this connection */
+    bool lags;            /* left things unread while time passed, on this connection */
+    bool will_ends_clean; /* LEAVING: the will is not to come */
+    uint16_t window;      /* the broker may send so many */
+    struct bytes_out out; /* kept back */
+    uint16_t outstanding[WINDOW_MAX];
+    unsigned outstanding_count;
+    char alias_in[ALIASES_MAX + 1][16];
+    bool alias_out[TOPICS];
+    uint16_t server_aliases, server_window;
+    uint32_t ping_mark; /* messages before this one have arrived when PINGRESP comes; 0 = no ping */
+    uint32_t qos0_from; /* first message of this connection */
+    /* The session. */
+    struct session *session; /* NULL: none that the client counts on */
+    bool must_clean;         /* a CONNECT was lost: what the broker has is not known */
+    bool present_unknown;
+    uint64_t gone_first_ms, gone_last_ms; /* between them the broker saw its connection end */
+    struct unacked unacked[UNACKED_MAX];
+    unsigned unacked_count;
+    struct op ops[OPS_MAX];
+    unsigned op_count;
+    struct {
+        uint16_t pid;
+        uint32_t message;
+    } received[WINDOW_MAX]; /* QoS 2, until PUBREL */
+    unsigned received_count;
+    uint16_t next_pid, next_op_pid;
+    uint32_t will, will_delay_s; /* message + 1, of this connection; 0 = none */
+    uint32_t old_will;           /* of the connection that a takeover ends */
+    uint32_t cancelled_will;     /* if this CONNECT arrives */
+    uint32_t late_will;          /* waits for its delay */
+    uint64_t late_will_ms;
+};
+
+struct group_got {
+    uint8_t count;
+    bool excused; /* may be lost: a session ended with it */
+    struct {
+        uint8_t client;
+        uint32_t serial;
+    } by[COPIES_MAX];
+};
+
+struct group {
+    const char *name;
+    unsigned filter;
+    uint8_t qos;
+    struct group_got *got; /* by message */
+    uint32_t got_cap;
+};
+
+struct options {
+    uint64_t seed;
+    unsigned clients, steps, shards; /* 0: drawn from the seed */
+    bool pending;                    /* also what the core is known to do wrong, see the README */
+    enum fault fault;
+    bool verbose;
+};
+
+struct sim {
+    struct options options;
+    struct rng rng;
+    struct world *world;
+    struct core_config cfg;
+    struct client clients[CLIENTS_MAX];
+    unsigned client_count, steps;
+    struct message *messages;
+    uint32_t message_count, message_cap;
+    uint32_t seqs[CLIENTS_MAX][TOPICS];
+    struct session *sessions;
+    struct group groups[GROUPS];
+    uint64_t event;
+    bool lossy; /* queues are short: messages may be dropped, and are counted */
+    bool tight; /* output buffers are small: QoS 0 may be dropped */
+    uint32_t missing;
+    bool failed;
+    char failure[512];
+    bool fault_done;      /* the fault has been made */
+    unsigned fault_after; /* deliveries to let pass first */
+    struct {              /* FAULT_SWAP: held back */
+        bool full;
+        struct client *client;
+        uint32_t message;
+        uint16_t pid;
+        uint8_t qos;
+    } swap;
+    char *trace; /* ring of lines */
+    uint64_t trace_count;
+};
+
+/* ---- names.c: topics, filters, trace ---- */
+extern const unsigned filter_count;
+const char *topic_name(unsigned topic);
+int topic_index(struct bytes name); /* -1: none of ours */
+const char *filter_name(unsigned filter);
+bool filter_matches(unsigned filter, unsigned topic);
+unsigned will_topic(unsigned client);
+PRINTF_LIKE(2, 3) void trace(struct sim *sim, const char *fmt, ...);
+PRINTF_LIKE(2, 3) void fail(struct sim *sim, const char *fmt, ...); /* the first one counts */
+void print_failure(struct sim *sim);
+
+/* ---- client.c: the client's side of the protocol ---- */
+void client_init(struct sim *sim, unsigned index);
+void client_connect(struct client *c, bool clean); /* a takeover when it is connected */
+void client_drop(struct client *c);
+void client_leave(struct client *c, bool with_will); /* DISCONNECT; run the world, then read */
+void client_publish(struct client *c, unsigned topic, uint8_t qos, bool retain, bool empty);
+void client_subscribe(struct client *c);
+void client_unsubscribe(struct client *c);
+void client_ping(struct client *c);
+bool client_read(struct client *c);  /* whether there was anything */
+void client_flush(struct client *c); /* sends what it has kept back; whether it holds is kept */
+void client_fini(struct client *c);
+
+/* ---- ends.c: what the end of a connection means ---- */
+void connection_ended(struct client *c, uint64_t first_ms, uint64_t last_ms, bool clean_leave);
+void connect_lost(struct client *c); /* it ended before CONNACK */
+void session_end(struct client *c);
+void session_begin(struct client *c);
+/* What a CONNECT at that time may find: a session 1, none 0, either -1. */
+int session_due(const struct client *c, uint64_t ms);
+void will_comes(struct sim *sim, uint32_t will, bool surely);
+
+/* ---- check.c ---- */
+struct delivery {
+    struct client *client;
+    uint32_t message;
+    uint8_t qos;
+    bool dup, retain;
+    uint16_t pid;
+};
+uint32_t message_new(struct sim *sim, unsigned publisher, unsigned topic, uint8_t qos);
+struct group_got *group_got(struct sim *sim, struct group *g, uint32_t message);
+void check_delivery(struct sim *sim, struct delivery d); /* through the fault, if any */
+void check_empty(struct sim *sim, struct client *c, unsigned topic);
+void check_rest(struct sim *sim); /* everything moved as far as it can */
+void check_end(struct sim *sim);  /* the same, and all clients are connected */
+void check_retained(struct sim *sim, const uint32_t *got); /* by topic, message + 1 */
+
+/* ---- run.c ---- */
+void sim_run(struct sim *sim, const struct options *options); /* then sim_free() */
+void sim_rest(struct sim *sim);
+void sim_free(struct sim *sim);
+
+#endif
