@@ -85,10 +85,12 @@ struct session {
     struct cconn *conn;    /* NULL while offline */
     struct sub *subs;
     struct member *shares;
-    bool durable; /* expiry_s != 0, as the subscriptions know it */
+    uint32_t share_pending; /* deliveries of groups that are not settled */
+    bool durable;           /* expiry_s != 0, as the subscriptions know it */
     struct outq queue;
     struct inflight out;
-    struct pidset in2; /* inbound QoS 2 between PUBLISH and PUBREL */
+    struct pidset in2;    /* inbound QoS 2 between PUBLISH and PUBREL */
+    uint32_t later_count; /* its publishes that are routed when they are stored */
     uint64_t inflight_bytes;
     struct will *will;
     struct rjob *rjobs;
@@ -196,9 +198,9 @@ struct pending {
     session_id session;
     uint32_t epoch;
     uint16_t packet_id;
-    uint8_t type; /* MQTT_PUBACK or MQTT_PUBREC */
+    uint8_t type; /* MQTT_PUBACK, MQTT_PUBREC, or 0: nothing to answer */
     uint8_t reason;
-    bool route; /* blob is to be routed first (QoS 2 of a durable session) */
+    bool route; /* blob is to be routed first; see publish_stored() */
     struct blob *blob;
 };
 

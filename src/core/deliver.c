@@ -301,9 +301,9 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
             deliver_window(core, p, c, qos, flags, subid, im);
         else
             enqueue_within_limits(core, p, s, qos, flags, subid);
-    } else if (LIKELY(c && c->state == CONN_UP)) {
+    } else if (LIKELY(c && c->state == CONN_UP && s->queue.qos0_count == 0)) {
         deliver_qos0(core, p, c, flags, subid, im);
-    } else if (core->cfg.queue_qos0_messages && s->expiry_s) {
+    } else if (c || (core->cfg.queue_qos0_messages && s->expiry_s)) { /* in order behind those */
         enqueue_within_limits(core, p, s, 0, flags, subid);
     } else {
         count_drop(core, &core->stats.dropped_qos0_offline, flags, subid);

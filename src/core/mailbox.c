@@ -39,7 +39,7 @@ struct pub_head {
     uint64_t hash, seq, created_ms, origin_session;
     uint32_t expiry_s, props_len, payload_len;
     uint16_t topic_len, origin;
-    uint8_t qos, retain, flags; /* flags: enum mail_publish_flags */
+    uint8_t qos, retain, flags; /* flags: the letter's own */
 };
 
 size_t mail_pub_size(const struct pub *p)
@@ -47,7 +47,7 @@ size_t mail_pub_size(const struct pub *p)
     return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n;
 }
 
-static uint8_t *put_pub(uint8_t *d, const struct pub *p, unsigned flags)
+uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags)
 {
     struct pub_head h = {.flags = (uint8_t)flags,
                          .hash = p->hash,
@@ -64,8 +64,6 @@ static uint8_t *put_pub(uint8_t *d, const struct pub *p, unsigned flags)
     d = put_mem(d, bytes_of(&h, sizeof h));
     return put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload);
 }
-
-uint8_t *mail_put_pub(uint8_t *d, const struct pub *p) { return put_pub(d, p, 0); }
 
 unsigned mail_get_pub(struct rd *r, struct pub *p)
 {
@@ -91,7 +89,7 @@ unsigned mail_get_pub(struct rd *r, struct pub *p)
 void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags)
 {
     uint8_t *d = mail_begin(core, dst, MAIL_PUBLISH, mail_pub_size(p));
-    if (d) mail_end(core, dst, put_pub(d, p, flags));
+    if (d) mail_end(core, dst, mail_put_pub(d, p, flags));
 }
 
 void mail_session(struct core *core, unsigned dst, enum mail_kind kind, session_id session)

@@ -67,8 +67,8 @@ static inline struct bytes mail_bytes(struct rd *r)
 
 /* A message as it stands in PUBLISH, RETAIN_MSG, SHARE_DELIVER and SHARE_RETURN letters. */
 size_t mail_pub_size(const struct pub *p);
-uint8_t *mail_put_pub(uint8_t *d, const struct pub *p);
-/* Views into the letter; p->blob is NULL.  Returns the flags of a PUBLISH letter, else 0. */
+uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags); /* flags: at most 8 bits */
+/* Views into the letter; p->blob is NULL.  Returns the flags. */
 unsigned mail_get_pub(struct rd *r, struct pub *p);
 
 enum mail_publish_flags { MAIL_ROUTE = 1, MAIL_RETAIN_SET = 2 };

@@ -32,6 +32,7 @@ int outq_push(struct outq *q, struct outq_item item)
     }
     q->tail->items[q->tail->tail++] = item;
     q->count++;
+    q->qos0_count += item.qos == 0;
     q->bytes += item.size;
     return 0;
 }
@@ -46,6 +47,7 @@ void outq_pop(struct outq *q)
     ASSERT(q->count > 0);
     struct outq_chunk *c = q->head;
     q->bytes -= c->items[c->head].size;
+    q->qos0_count -= c->items[c->head].qos == 0;
     c->head++;
     q->count--;
     if (c->head < c->tail) return;

@@ -24,8 +24,8 @@ _Static_assert(sizeof(struct outq_item) == 16, "10 M queued messages have to fit
 struct outq_chunk;
 struct outq {
     struct outq_chunk *head, *tail;
-    uint32_t count;
-    uint64_t bytes; /* payload bytes of all items */
+    uint32_t count, qos0_count; /* all items, and those of QoS 0 */
+    uint64_t bytes;             /* payload bytes of all items */
 };
 
 /* Appends; the item's reference is the queue's from then on.  E_NOMEM: nothing has changed. */

@@ -66,13 +66,14 @@ static void pending_release(struct core *core, struct pending *w)
         pub_of_blob(core, w->blob, &p);
         p.from = s;
         p.origin_session = w->session;
+        if (s) s->later_count--;
         router_publish(core, &p, route_get(core, p.topic, p.hash));
     }
     blob_unref(w->blob);
     struct cconn *c = s ? s->conn : NULL;
     if (c == NULL || s->epoch != w->epoch) return;
     if (w->type == MQTT_PUBACK) c->inbound--; /* QoS 2 is counted by in2, up to PUBREL */
-    if (c->state == CONN_UP) conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
+    if (w->type && c->state == CONN_UP) conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
 }
 
 bool core_settle(struct core *core)
@@ -225,7 +226,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
     struct core *core = c->core;
     struct session *s = c->session;
     struct pub *p = &in->pub;
-    int rc = p->qos ? pending_room(core) : 0;
+    int rc = p->qos || s->later_count ? pending_room(core) : 0;
     if (rc == 0) rc = pub_store(core, p);
     if (rc == E_FULL) {
         if (c->version != MQTT_V5)
@@ -233,10 +234,13 @@ static int publish_stored(struct cconn *c, struct inbound *in)
         return refuse(c, in, MQTT_QUOTA_EXCEEDED, "the store has no space");
     }
     if (rc < 0) return rc;
-    bool later = p->qos == 2 && s->expiry_s != 0;
+    /* QoS 2 of a session that outlives its connection is routed when it is stored; and so is a
+     * retained message that comes after such a one, else the older would replace it. */
+    bool later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
     if (p->qos == 2 && pidset_add(&s->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
     bool any = later || router_publish(core, p, in->route);
-    if (p->qos == 0) return 0;
+    if (p->qos == 0 && !later) return 0;
+    s->later_count += later;
     c->inbound += p->qos == 1;
     *pending_at(core, core->pending_count++) =
         (struct pending){.seq = p->seq,
@@ -244,7 +248,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
                          .epoch = s->epoch,
                          .packet_id = in->m.packet_id,
                          .route = later,
-                         .type = p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
+                         .type = (uint8_t[]){0, MQTT_PUBACK, MQTT_PUBREC}[p->qos],
                          .blob = later ? blob_ref(p->blob) : NULL,
                          .reason = any || c->version != MQTT_V5 ? 0 : MQTT_NO_MATCHING_SUBSCRIBERS};
     return 0;

@@ -354,7 +354,8 @@ static void answer_one(struct core *core, const struct ask *a, const struct reta
     pub_of_blob(core, b, &p);
     uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_MSG, 16 + mail_pub_size(&p));
     if (d)
-        mail_end(core, a->src, mail_put_pub(mail_put_u32(mail_put_u64(d, a->session), a->job), &p));
+        mail_end(core, a->src,
+                 mail_put_pub(mail_put_u32(mail_put_u64(d, a->session), a->job), &p, 0));
     blob_unref(b);
 }
 

@@ -18,6 +18,8 @@ struct seat { /* a member as the owner knows it */
     bool online, durable;
 };
 
+enum { SHARE_GONE = 1 }; /* with a RETURN letter: the member has left */
+
 struct group {
     struct sub *sub; /* in the owner's trie */
     struct seat *seats;
@@ -30,6 +32,7 @@ struct group {
 struct member {              /* a session's membership, on the session's shard */
     struct member *next;     /* of the session */
     struct session *session; /* NULL once it has left */
+    struct session *holder;  /* of its deliveries; valid while there are any */
     uint32_t index, serial, subid;
     uint32_t pending;             /* deliveries not settled yet */
     uint32_t group, group_serial; /* the owner's, as its last delivery said */
@@ -202,7 +205,7 @@ void share_dispatch(struct core *core, struct group *g, struct pub *p)
     s->inflight++;
     d = mail_put_u32(mail_put_u32(d, s->member), s->serial);
     d = mail_put_u32(mail_put_u32(d, g->slot), g->serial);
-    mail_end(core, s->shard, mail_put_pub(d, p));
+    mail_end(core, s->shard, mail_put_pub(d, p, 0));
     if (mail_full(core, s->shard) && p->from && p->from->conn)
         conn_pause_on(p->from->conn, &core->mail_waiters);
 }
@@ -231,6 +234,12 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
     group_update(core, g);
 }
 
+static void seat_remove(struct core *core, struct group *g, struct seat *s)
+{
+    *s = g->seats[--g->seat_count];
+    group_update(core, g); /* frees g when it was the last */
+}
+
 static void on_leave(struct core *core, unsigned src, struct rd *r)
 {
     struct bytes name = mail_bytes(r), filter = mail_bytes(r);
@@ -238,9 +247,7 @@ static void on_leave(struct core *core, unsigned src, struct rd *r)
     ASSERT(rd_ok(r));
     struct group *g = group_find(core, name, filter);
     struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
-    if (s == NULL) return;
-    *s = g->seats[--g->seat_count];
-    group_update(core, g);
+    if (s) seat_remove(core, g, s);
 }
 
 static void on_settled(struct core *core, unsigned src, struct rd *r)
@@ -251,15 +258,19 @@ static void on_settled(struct core *core, unsigned src, struct rd *r)
     if (s && s->inflight) s->inflight--;
 }
 
+/* A member that gives back is away or has left.  Its own letter about that may have been lost for
+ * want of memory: without this the message would go back and forth for ever. */
 static void on_return(struct core *core, unsigned src, struct rd *r)
 {
-    struct rd peek = *r;
-    on_settled(core, src, &peek);
-    uint32_t slot = mail_u32(r), gserial = mail_u32(r);
-    mail_u64(r); /* member and its serial */
+    uint32_t slot = mail_u32(r), gserial = mail_u32(r), member = mail_u32(r), serial = mail_u32(r);
     struct pub p;
-    (void)mail_get_pub(r, &p);
+    bool gone = mail_get_pub(r, &p) & SHARE_GONE;
     struct group *g = group_at(core, slot, gserial);
+    struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
+    if (s && s->inflight) s->inflight--;
+    if (s && !gone) s->online = false;
+    if (s && gone) seat_remove(core, g, s);
+    g = group_at(core, slot, gserial);
     if (g)
         share_dispatch(core, g, &p);
     else
@@ -365,7 +376,7 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
         m->name_len = (uint16_t)name.n;
         m->filter_len = (uint16_t)filter.n;
         put_mem(put_mem(m->text, name), filter);
-        m->session = s;
+        m->session = m->holder = s;
         m->next = s->shares;
         s->shares = m;
         s->sub_count++;
@@ -384,7 +395,7 @@ static void post_pub_back(struct core *core, struct member *m, const struct pub 
     if (d == NULL) return;
     d = mail_put_u32(mail_put_u32(d, m->group), m->group_serial);
     d = mail_put_u32(mail_put_u32(d, m->index), m->serial);
-    mail_end(core, owner, mail_put_pub(d, p));
+    mail_end(core, owner, mail_put_pub(d, p, m->session ? 0 : SHARE_GONE));
 }
 
 void share_settled(struct core *core, uint32_t index)
@@ -393,6 +404,7 @@ void share_settled(struct core *core, uint32_t index)
     ASSERT(m != NULL && m->pending > 0);
     unsigned owner = owner_of(core, m);
     m->pending--;
+    m->holder->share_pending--;
     uint8_t *d = m->session ? mail_begin(core, owner, MAIL_SHARE_SETTLED, 16) : NULL;
     if (d) {
         d = mail_put_u32(mail_put_u32(d, m->group), m->group_serial);
@@ -417,7 +429,8 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
         uint8_t *d = mail_begin(core, src, MAIL_SHARE_RETURN, 16 + mail_pub_size(&p));
         if (d == NULL) return;
         d = mail_put_u32(mail_put_u32(d, group), gserial);
-        mail_end(core, src, mail_put_pub(mail_put_u32(mail_put_u32(d, index), serial), &p));
+        d = mail_put_u32(mail_put_u32(d, index), serial);
+        mail_end(core, src, mail_put_pub(d, &p, SHARE_GONE));
         return;
     }
     m->group = group;
@@ -428,6 +441,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
         post_pub_back(core, m, &p);
     } else {
         m->pending++;
+        s->share_pending++;
         struct images images;
         images_init(&images, false);
         unsigned flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
@@ -496,7 +510,7 @@ bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter
 void share_leave_all(struct session *s)
 {
     struct member *all = s->shares;
-    if (all == NULL) return;
+    if (all == NULL && s->share_pending == 0) return;
     while (s->shares) leave(s, &s->shares);
     take_back(s, NULL);
     while (all) {
@@ -511,7 +525,7 @@ void share_online(struct session *s, bool online)
 {
     for (struct member *m = s->shares; m; m = m->next)
         if (post_join(s->core, m) < 0) s->core->stats.dropped_no_memory++;
-    if (s->shares && !online) take_back(s, NULL);
+    if (s->share_pending && !online) take_back(s, NULL);
 }
 
 void share_dump(const struct session *s)
