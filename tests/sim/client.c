@@ -95,6 +95,7 @@ static void send_publish(struct client *c, uint32_t message, uint16_t pid, bool 
     uint8_t *end = mqtt_publish_encode(d, c->version, &o);
     if (m->sent == 0) m->sent_ms = world_now(sim->world);
     if (m->sent == 0) m->sent = sim->event;
+    m->last_sent = sim->event;
     m->sends++;
     trace(sim, "%s publishes #%u to %s, QoS %u%s%s, id %u", c->id, message, topic_name(m->topic),
           m->qos, m->retain ? ", retain" : "", dup ? ", DUP" : "", pid);

@@ -92,18 +92,13 @@ void connect_lost(struct client *c)
     if (c->must_clean || lasts_s(c) == 0) session_end(c);
 }
 
-/* QoS 2 deliveries under way to a member whose session ends are discarded [MQTT-4.8.2-5].
- * pending: the core forgets QoS 1 as well, once the member has unsubscribed. */
+/* QoS 2 deliveries under way to a member whose session ends are discarded [MQTT-4.8.2-5]. */
 static void excuse(struct client *c)
 {
     struct sim *sim = c->sim;
     struct group *g = &sim->groups[c->group];
-    bool left = false;
-    for (unsigned i = 0; c->session && i < c->session->rec_count && !sim->options.pending; i++)
-        left |= c->session->recs[i].dropped != 0;
-    for (uint32_t i = 0; i < sim->message_count; i++)
-        if ((left || (g->qos == 2 && sim->messages[i].qos == 2)) &&
-            group_got(sim, g, i)->count == 0)
+    for (uint32_t i = 0; i < sim->message_count && g->qos == 2; i++)
+        if (sim->messages[i].qos == 2 && group_got(sim, g, i)->count == 0)
             group_got(sim, g, i)->excused = true;
 }
 

@@ -4,9 +4,7 @@
  *
  *   nomem                 on 1, 2 and 3 shards, with clients at different places
  *   nomem --pressure N    many failures in one run, N runs
- *   nomem --only N        the Nth alone, on 2 shards
- *   nomem --pending ...   first: also what is known to go wrong: shared subscriptions, whose lost
- *                         JOIN and LEAVE mail makes a message go round for ever */
+ *   nomem --only N        the Nth alone, on 2 shards */
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -24,7 +22,6 @@ struct setup {
 };
 
 static struct setup setup;
-static bool pending;
 
 static long current = -1; /* n, for the handler */
 
@@ -84,8 +81,8 @@ static void subscribe(struct peer *ps)
     peer_subscribe(&ps[1], "+/b", 1, 0);
     peer_subscribe(&ps[2], "#", 2, 1);
     peer_subscribe(&ps[3], "will", 1, 0);
-    for (int i = 5; pending && i < 7; i++) peer_subscribe(&ps[i], "$share/g/a/b", 2, 3);
-    if (pending) peer_subscribe(&ps[7], "$share/h/#", 1, 0);
+    for (int i = 5; i < 7; i++) peer_subscribe(&ps[i], "$share/g/a/b", 2, 3);
+    peer_subscribe(&ps[7], "$share/h/#", 1, 0);
     peers_run(ps, PEERS);
     again();
 }
@@ -225,11 +222,6 @@ int main(int argc, char **argv)
         {1, 1, false}, {2, 1, false}, {2, 2, false}, {3, 3, false}};
     signal(SIGABRT, on_abort);
     signal(SIGALRM, on_abort);
-    if (argc > 1 && strcmp(argv[1], "--pending") == 0) {
-        pending = true;
-        argv++;
-        argc--;
-    }
     if (argc == 3 && strcmp(argv[1], "--pressure") == 0)
         return run_pressure(strtol(argv[2], NULL, 10)) != 0;
     if (argc == 3 && strcmp(argv[1], "--only") == 0) {

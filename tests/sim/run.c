@@ -111,7 +111,9 @@ static void advance(struct sim *sim, uint64_t ms)
     world_run(w);
     for (unsigned i = 0; ms && i < sim->client_count; i++) {
         struct client *c = &sim->clients[i];
-        if (c->conn) c->lags |= c->slow || c->held || world_received(c->conn).n > 0;
+        if (c->conn)
+            c->lags |= c->slow || c->held || ms >= sim->cfg.retry_interval_ms ||
+                       world_received(c->conn).n > 0;
     }
     for (uint64_t due; !sim->failed && (due = next_late_will(sim)) <= until;) {
         if (due > world_now(w) + 1) {
@@ -177,7 +179,6 @@ static void publish_some(struct sim *sim, struct client *c)
         if (retain) {
             topic = PLAIN_TOPICS + (unsigned)rng_below(&sim->rng, RETAINED_TOPICS);
             if (topic % sim->client_count != c->index) continue;
-            if (!sim->options.pending) qos = (uint8_t)(topic % 3);
         }
         client_publish(c, topic, qos, retain, retain && rng_below(&sim->rng, 6) == 0);
     }

@@ -12,7 +12,7 @@
 enum {
     CLIENTS_MAX = 16,
     PLAIN_TOPICS = 9,    /* anybody publishes to them */
-    RETAINED_TOPICS = 4, /* each has one publisher and one QoS, so that "the last" is defined */
+    RETAINED_TOPICS = 4, /* each has one publisher, so that "the last" is defined */
     WILL_TOPICS = CLIENTS_MAX,
     TOPICS = PLAIN_TOPICS + RETAINED_TOPICS + WILL_TOPICS,
     FILTERS_MAX = 32,
@@ -49,14 +49,15 @@ struct message {
     uint16_t publisher, topic;
     uint8_t qos;
     bool retain, empty, is_will;
-    bool given_up;     /* nobody will send it again; whether it arrived is not known */
-    uint32_t seq;      /* of its publisher and topic */
-    uint32_t sends;    /* how often it was put on the wire */
-    uint32_t expiry_s; /* MQTT_NO_EXPIRY */
-    uint32_t size;     /* of the payload */
-    uint64_t sent;     /* event of the first sending; of a will: when it may come; 0 = not yet */
-    uint64_t acked;    /* event from which the broker surely has it; 0 = not known */
-    uint64_t routed;   /* event by which it surely was on its way to everybody; 0 = not known */
+    bool given_up;      /* nobody will send it again; whether it arrived is not known */
+    uint32_t seq;       /* of its publisher and topic */
+    uint32_t sends;     /* how often it was put on the wire */
+    uint32_t expiry_s;  /* MQTT_NO_EXPIRY */
+    uint32_t size;      /* of the payload */
+    uint64_t sent;      /* event of the first sending; of a will: when it may come; 0 = not yet */
+    uint64_t acked;     /* event from which the broker surely has it; 0 = not known */
+    uint64_t last_sent; /* the same of the last sending */
+    uint64_t routed;    /* event by which it surely was on its way to everybody; 0 = not known */
     uint64_t sent_ms;
 };
 
@@ -87,9 +88,9 @@ struct session {
     unsigned rec_count;
     struct got *got; /* by message */
     uint32_t got_cap;
-    uint32_t serial;         /* of the client's connection that began it */
-    uint32_t subscribes;     /* SUBSCRIBE packets sent */
-    uint32_t newest[TOPICS]; /* seq of the newest retained message that came live */
+    uint32_t serial;                          /* of the client's connection that began it */
+    uint32_t subscribes;                      /* SUBSCRIBE packets sent */
+    uint32_t newest[TOPICS];                  /* of the retained messages that came live, + 1 */
     uint32_t last[CLIENTS_MAX][TOPICS][3][3]; /* highest seq + 1: publisher, topic, QoS, came as */
 };
 
