@@ -30,7 +30,7 @@ enum {
     SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
     SUBID_MAX = 256,          /* identifiers in one of them */
     PENDING_MAX = 1 << 20,    /* publishes that wait for the store */
-    AHEAD_TOPICS = 16,        /* looked up together, see trie_warm() */
+    AHEAD_TOPICS = 32,        /* looked up together, see trie_warm() */
     AHEAD_FILTERS = 1 << 15,  /* from so many filters on, as fewer fit the processor's cache */
     COLD_MAX = 32,            /* core->cold: misses of the route cache, less the hits */
     REMOTE_WAITERS = 64,      /* publishers on other shards that wait for one reader */

@@ -88,9 +88,9 @@ struct session {
     unsigned rec_count;
     struct got *got; /* by message */
     uint32_t got_cap;
-    uint32_t serial;                          /* of the client's connection that began it */
-    uint32_t subscribes;                      /* SUBSCRIBE packets sent */
-    uint32_t newest[TOPICS];                  /* of the retained messages that came live, + 1 */
+    uint32_t serial;            /* of the client's connection that began it */
+    uint32_t subscribes;        /* SUBSCRIBE packets sent */
+    uint32_t newest[TOPICS][2]; /* retained message that came live, + 1; as QoS 0 or not */
     uint32_t last[CLIENTS_MAX][TOPICS][3][3]; /* highest seq + 1: publisher, topic, QoS, came as */
 };
 
