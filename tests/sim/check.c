@@ -122,11 +122,10 @@ static void check_order(struct sim *sim, const struct delivery *d, const struct 
     *last = (uint32_t)max_u64(*last, m->seq);
 }
 
-/* Whether b, once the broker had it, took the place of a for good; both retained on one topic by
- * one client.  QoS 1 is routed each time it is sent, QoS 2 once. */
-static bool replaces(const struct message *b, const struct message *a)
+/* Whether b, routed when it was sent at that event, took the place of a for good; both retained on
+ * one topic by one client. */
+static bool replaces(const struct message *b, uint64_t routed, const struct message *a)
 {
-    uint64_t routed = b->qos == 2 ? b->sent : b->last_sent;
     return routed > a->last_sent || (routed == a->last_sent && b->seq > a->seq);
 }
 
@@ -177,7 +176,8 @@ static void deliver_retained(struct sim *sim, const struct delivery *d)
              topic_name(m->topic), m->retain, asked);
     for (unsigned i = d->qos > 0; i < 2 && !d->dup; i++) { /* QoS 0 may overtake what waits */
         uint32_t newest = s->newest[m->topic][i];
-        if (newest && replaces(&sim->messages[newest - 1], m))
+        const struct message *live = &sim->messages[newest ? newest - 1 : 0];
+        if (newest && replaces(live, live->sent, m))
             fail(sim, "%s: retained #%u on %s comes after the newer #%u", c->id, d->message,
                  topic_name(m->topic), newest - 1);
     }
@@ -443,8 +443,9 @@ static bool may_be_retained(const struct sim *sim, uint32_t message)
     const struct message *m = &sim->messages[message];
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct message *other = &sim->messages[i];
-        if (other->topic == m->topic && other->retain && other->acked && replaces(other, m))
-            return false;
+        if (other->topic != m->topic || !other->retain || !other->acked) continue;
+        /* QoS 1 is routed each time it is sent, QoS 2 once. */
+        if (replaces(other, other->qos == 2 ? other->sent : other->last_sent, m)) return false;
     }
     return true;
 }
