@@ -462,6 +462,8 @@ void shards_hurry(struct shard_set *set)
 
 void shards_stop(struct shard_set *set)
 {
+    if (set->stop_posted) return; /* a task is in one list at a time */
+    set->stop_posted = true;
     for (unsigned i = 0; i < set->count; i++)
         if (set->shards[i].started) shard_post(&set->shards[i], &set->shards[i].stop);
 }

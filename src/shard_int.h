@@ -65,6 +65,7 @@ struct shard_set {
     struct ring_lane *lanes; /* [from * count + to] */
     struct log *log;
     struct listeners *listeners;
+    bool stop_posted; /* main thread */
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
     _Atomic int64_t connections, accepted, clients, max_connections, max_clients;
