@@ -10,11 +10,9 @@
 #include "shard.h"
 #include "sys.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/random.h>

@@ -10,7 +10,7 @@ struct sys;
 MUST_USE int sys_new(struct sys **out, struct shard_set *shards); /* E_NOMEM */
 /* After the shards have ended. */
 void sys_free(struct sys **sys);
-/* Publishes now; interval_s: 0 = no $SYS tree. */
+/* Publishes what has changed since the last time. */
 void sys_update(struct sys *sys, uint64_t now_ms);
 /* Bytes of memory in use.  What the kernel counts: asking the allocator would stop the shards. */
 uint64_t sys_memory(void);

@@ -15,8 +15,6 @@ struct entry {
     uint16_t keep_alive_s;
 };
 
-static const char *refusal_text(uint8_t reason) { return mqtt_reason_name(reason); }
-
 /* CONNACK with a failure, then the end [MQTT-3.1.4-6]. */
 static int refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
 {
@@ -35,7 +33,7 @@ static int refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason,
         core_log(core, LOG_T_NOTICE, "refused %s as %.*s: %s.", c->peer,
                  (int)min_u64(m->client_id.n, 100),
                  m->client_id.n ? (const char *)m->client_id.p : "",
-                 why ? why : refusal_text(reason));
+                 why ? why : mqtt_reason_name(reason));
     c->logged_out = true;
     conn_close_silent(c, "refused");
     conn_ready(c, CORE_EV_LINGER);
@@ -113,7 +111,7 @@ static uint8_t check(struct cconn *c, struct entry *e)
     return reason ? reason : check_will(c, m);
 }
 
-static struct will *will_new(struct core *core, const struct cconn *c, const struct mqtt_connect *m)
+static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m)
 {
     const struct mqtt_will *w = &m->will;
     struct bytes mount = bytes_str(c->listener->mount_point);
@@ -133,7 +131,6 @@ static struct will *will_new(struct core *core, const struct cconn *c, const str
     will->delay_s = v5 && mqtt_has(&w->props, MQTT_P_WILL_DELAY) ? w->props.will_delay : 0;
     will->qos = w->qos;
     will->retain = w->retain;
-    (void)core;
     return will;
 }
 
@@ -238,7 +235,7 @@ static int accept_client(struct cconn *c, struct entry *e)
 {
     struct core *core = c->core;
     struct will *will = NULL;
-    if (e->m.has_will && (will = will_new(core, c, &e->m)) == NULL)
+    if (e->m.has_will && (will = will_new(c, &e->m)) == NULL)
         return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
     struct session *s = NULL;
     bool present;
