@@ -7,10 +7,10 @@ struct mem_store {
     uint64_t last, step;
 };
 
-static int mem_append(struct store *st, struct blob *body, uint64_t *seq)
+static int mem_append(struct store *st, struct bytes prefix, struct blob *body, uint64_t *seq)
 {
     struct mem_store *m = CONTAINER_OF(st, struct mem_store, base);
-    (void)body;
+    (void)prefix, (void)body;
     *seq = m->last += m->step;
     return 0;
 }
@@ -20,6 +20,11 @@ static uint64_t mem_poll(struct store *st)
 {
     const struct mem_store *m = CONTAINER_OF(st, struct mem_store, base);
     return m->last > UINT64_MAX / 2 ? 0 : m->last;
+}
+
+static uint64_t mem_end(const struct store *st)
+{
+    return CONTAINER_OF(st, struct mem_store, base)->last + 1;
 }
 
 static store_ref mem_hold(struct store *st, uint64_t seq, struct blob *body)
@@ -43,8 +48,24 @@ static void mem_drop(struct store *st, store_ref ref)
 
 static void mem_close(struct store *st) { mem_free(CONTAINER_OF(st, struct mem_store, base)); }
 
-static const struct store_ops mem_ops = {mem_append, mem_poll, mem_hold,
-                                         mem_fetch,  mem_drop, mem_close};
+static uint64_t mem_ref_seq(const struct store *st, store_ref ref)
+{
+    (void)st, (void)ref;
+    return 0; /* there is no restart */
+}
+
+static void mem_stats(const struct store *st, struct store_stats *out) { (void)st, (void)out; }
+
+/* What is only asked of a store that keeps is left out. */
+static const struct store_ops mem_ops = {.append = mem_append,
+                                         .poll = mem_poll,
+                                         .end = mem_end,
+                                         .hold = mem_hold,
+                                         .fetch = mem_fetch,
+                                         .ref_seq = mem_ref_seq,
+                                         .drop = mem_drop,
+                                         .stats = mem_stats,
+                                         .close = mem_close};
 
 int store_mem_open(struct store **out, unsigned shard, unsigned shards)
 {

@@ -1,11 +1,24 @@
 /* The door of the store: passes each call to the engine behind it. */
 #include "store/engine.h"
 
-int store_append(struct store *st, struct blob *body, uint64_t *seq)
+bool store_keeps(const struct store *st) { return st->keeps; }
+int store_append(struct store *st, struct bytes prefix, struct blob *body, uint64_t *seq)
 {
-    return st->ops->append(st, body, seq);
+    ASSERT(prefix.n <= STORE_PREFIX_MAX);
+    return st->ops->append(st, prefix, body, seq);
+}
+int store_journal(struct store *st, struct bytes entries, uint64_t *seq)
+{
+    ASSERT(st->keeps);
+    return st->ops->journal(st, entries, seq);
+}
+bool store_crowded(const struct store *st) { return st->keeps && st->ops->crowded(st); }
+void store_flush(struct store *st)
+{
+    if (st->keeps) st->ops->flush(st);
 }
 uint64_t store_poll(struct store *st) { return st->ops->poll(st); }
+uint64_t store_end(const struct store *st) { return st->ops->end(st); }
 store_ref store_hold(struct store *st, uint64_t seq, struct blob *body)
 {
     return st->ops->hold(st, seq, body);
@@ -14,7 +27,41 @@ int store_fetch(struct store *st, store_ref ref, struct blob **body)
 {
     return st->ops->fetch(st, ref, body);
 }
+uint64_t store_ref_seq(const struct store *st, store_ref ref) { return st->ops->ref_seq(st, ref); }
 void store_drop(struct store *st, store_ref ref) { st->ops->drop(st, ref); }
+
+int store_scan_open(struct store *st, struct store_scan **out)
+{
+    ASSERT(st->keeps);
+    return st->ops->scan_open(st, out);
+}
+int store_scan_next(struct store_scan *scan, struct store_record *out)
+{
+    return scan->next(scan, out);
+}
+void store_scan_close(struct store_scan **scan)
+{
+    if (*scan) (*scan)->close(*scan);
+    *scan = NULL;
+}
+bool store_checkpoint_due(const struct store *st)
+{
+    return st->keeps && st->ops->checkpoint_due(st);
+}
+int store_checkpoint(struct store *st, uint64_t begin) { return st->ops->checkpoint(st, begin); }
+bool store_must_move(const struct store *st, store_ref ref)
+{
+    return st->keeps && st->ops->must_move(st, ref);
+}
+int store_move(struct store *st, store_ref ref, store_ref *moved)
+{
+    return st->ops->move(st, ref, moved);
+}
+void store_stats(const struct store *st, struct store_stats *out)
+{
+    *out = (struct store_stats){0};
+    st->ops->stats(st, out);
+}
 
 void store_close(struct store *st)
 {

@@ -1,13 +1,22 @@
 /* The store: one append-only message log behind a narrow asynchronous door (DESIGN section 4).
- * Engines stand behind it; this page is their contract and tests/test_store.c runs on each.
+ * Engines stand behind it; this page is their contract and tests/unit/test_store.c runs on each.
  *
- * A shard has one struct store, used by that shard's thread only.  Records are blobs whose bytes
- * the store does not understand.  Sequence numbers grow by appending; they are unique over all
- * shards of a broker and never reused. */
+ * A broker has one log.  Each shard has a door to it (struct store), used by that shard's thread
+ * only.  Records are bytes that the store does not understand, of two kinds: messages, which can be
+ * held and fetched, and journals, which say what a core did.  Together, in their order, they are
+ * what a core is recovered from.
+ *
+ *   append -> seq (a position in the log, at once) -> store_poll() >= seq: it is safe -> PUBACK
+ *   crash  -> store_scan: every record from the last checkpoint on, in order; a prefix of what was
+ *             appended, which holds at least all that was safe
+ *
+ * A sequence number names a record for ever: it is unique over all doors, grows by appending (by
+ * more than 1 with some engines), and is never 0. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 
 #include "base/blob.h"
+#include "base/bytes.h"
 #include "base/err.h"
 
 struct store;
@@ -15,29 +24,111 @@ struct store;
 /* What references hold on to: opaque, unique while held, at most 63 bits. */
 typedef uint64_t store_ref;
 
-/* Appends a record.  *seq is assigned at once, the record is safe when store_poll() has reported
- * it. Borrows body for the call; an engine that needs it longer takes its own reference. E_FULL: no
- * space (nothing has changed); E_NOMEM. */
-MUST_USE int store_append(struct store *st, struct blob *body, uint64_t *seq);
+enum { STORE_PREFIX_MAX = 64, STORE_RECORD_MAX = 32 << 20 }; /* bytes */
 
-/* Up to which of this shard's own appends everything is safe (0: nothing yet).  Never goes back. */
+/* ---- appending ---- */
+
+/* Whether records outlive the process.  If not, journals are not wanted, and a reference is the
+ * message itself. */
+bool store_keeps(const struct store *st);
+
+/* Appends a message.  *seq is assigned at once, the record is safe when store_poll() has reported
+ * it.  prefix (at most STORE_PREFIX_MAX) is for recovery and not part of what is fetched.  Borrows
+ * both for the call; an engine that needs body longer takes its own reference.  Nothing has changed
+ * on E_FULL: the disk is full; E_AGAIN: no room until store_poll() has moved; E_TOO_LARGE: more
+ * than STORE_RECORD_MAX; E_NOMEM. */
+MUST_USE int store_append(struct store *st, struct bytes prefix, struct blob *body, uint64_t *seq);
+
+/* Appends a journal, which is only ever read by a scan.  Errors as above. */
+MUST_USE int store_journal(struct store *st, struct bytes entries, uint64_t *seq);
+
+/* Whether so much waits to be written that publishers should wait; always false again after
+ * store_poll() has reported what was appended until now. */
+bool store_crowded(const struct store *st);
+
+/* The turn ends: what was appended is to be written. */
+void store_flush(struct store *st);
+
+/* Up to which sequence everything that was appended by this door is safe (0: nothing yet).  Never
+ * goes back.  What "safe" means is the engine's option `durability`. */
 uint64_t store_poll(struct store *st);
 
-/* Takes a reference to the record `seq`, whose body the caller has at hand, so that it can be
- * fetched until the reference is dropped.  Never fails. */
+/* Every append from now on, by whatever door, has a sequence not below this. */
+uint64_t store_end(const struct store *st);
+
+/* ---- holding and fetching messages ---- */
+
+/* Takes a reference to the message `seq`, so that it can be fetched until the reference is dropped.
+ * body: the same at hand, or NULL (not with an engine that does not keep).  Never fails; whether
+ * the message is there shows when it is fetched. */
 store_ref store_hold(struct store *st, uint64_t seq, struct blob *body);
 
-/* The body of a held record, with a reference for the caller.  0; E_AGAIN: being read, ask again
- * after the next store_poll(); E_IO: the record is lost (reported by the engine). */
+/* The body of a held message, with a reference for the caller.  0; E_AGAIN: being read or not
+ * written yet, ask again after the next store_poll(); E_IO: the record is lost (reported by the
+ * engine); E_NOMEM. */
 MUST_USE int store_fetch(struct store *st, store_ref ref, struct blob **body);
+
+/* The sequence by which a held message can be held again after a restart. */
+uint64_t store_ref_seq(const struct store *st, store_ref ref);
 
 /* Gives a held reference back. */
 void store_drop(struct store *st, store_ref ref);
 
+/* ---- recovery and checkpoints ---- */
+
+enum store_kind {
+    STORE_MESSAGE = 1,
+    STORE_JOURNAL = 2,
+    STORE_COPY = 3, /* a message that was moved (store_move); only ever fetched */
+};
+
+struct store_record {
+    uint64_t seq;
+    enum store_kind kind; /* a scan gives MESSAGE and JOURNAL */
+    unsigned shard;       /* the door by which it came, in that run of the broker */
+    struct bytes prefix, body;
+};
+
+struct store_scan;
+
+/* All records from the last checkpoint on that were there when the log was opened, in the order of
+ * their sequences.  Each door may have one scan, on its own thread, before its first append.
+ * E_NOMEM, E_IO. */
+MUST_USE int store_scan_open(struct store *st, struct store_scan **out);
+/* 0; E_NOTFOUND: that was the last; E_NOMEM, E_IO.  Views are valid until the next call. */
+MUST_USE int store_scan_next(struct store_scan *scan, struct store_record *out);
+void store_scan_close(struct store_scan **scan);
+
+/* Whether enough was appended since the last checkpoint, or enough space is held by few messages,
+ * that the cores should write a new one. */
+bool store_checkpoint_due(const struct store *st);
+
+/* From now on recovery begins at `begin` (as store_end() gave it): the cores have journaled since
+ * then, safely, all that they know.  Older messages are kept while they are held.  Any one door, at
+ * most one at a time.  E_IO: the old checkpoint stays. */
+MUST_USE int store_checkpoint(struct store *st, uint64_t begin);
+
+/* Whether this message lies in a part of the log that is to be vacated.  Then, while a checkpoint
+ * is being written, its holder moves it: *moved is a new held reference, the old one stays the
+ * caller's to drop.  Errors as of fetch and append. */
+bool store_must_move(const struct store *st, store_ref ref);
+MUST_USE int store_move(struct store *st, store_ref ref, store_ref *moved);
+
+/* ---- life ---- */
+
+struct store_stats {
+    uint64_t segments, bytes; /* on disk, spare ones included */
+    uint64_t appended_records, appended_bytes, written_bytes, syncs;
+    uint64_t lost_records; /* unreadable ones, since the start */
+    bool full;             /* the disk is */
+};
+void store_stats(const struct store *st, struct store_stats *out);
+
+/* Closes one door; the log ends with the last of them, and everything appended is safe then. */
 void store_close(struct store *st);
 
-/* The engine that keeps everything in memory.  `shard` of `shards` makes the sequence numbers
- * distinct: shard + 1, shard + 1 + shards, ...  Appends are safe at once. */
+/* The engine that keeps everything in memory and nothing beyond it.  `shard` of `shards` makes the
+ * sequence numbers distinct: shard + 1, shard + 1 + shards, ...  Appends are safe at once. */
 MUST_USE int store_mem_open(struct store **out, unsigned shard, unsigned shards);
 
 #endif

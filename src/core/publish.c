@@ -22,7 +22,7 @@ int pub_store(struct core *core, struct pub *p)
 {
     struct blob *b = pub_blob(p);
     if (b == NULL) return E_NOMEM;
-    int rc = store_append(core->store, b, &p->seq);
+    int rc = store_append(core->store, (struct bytes){0}, b, &p->seq);
     if (rc == 0) msg_of(b)->seq = p->seq;
     return rc;
 }

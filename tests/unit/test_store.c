@@ -75,7 +75,7 @@ static void sequences_grow_and_each_append_becomes_safe(void **state)
     uint64_t last = 0, safe = 0;
     for (int i = 0; i < 100; i++) {
         uint64_t seq = 0;
-        assert_int_equal(store_append(st, b, &seq), 0);
+        assert_int_equal(store_append(st, (struct bytes){0}, b, &seq), 0);
         assert_true(seq > last);
         last = seq;
         uint64_t now_safe = store_poll(st);
@@ -112,7 +112,7 @@ static void the_caller_keeps_its_own_reference(void **state)
     struct store *st = open_one(state, 0, 1);
     struct blob *b = record("mine");
     uint64_t seq = 0;
-    assert_int_equal(store_append(st, b, &seq), 0);
+    assert_int_equal(store_append(st, (struct bytes){0}, b, &seq), 0);
     wait_until_safe(st, seq);
     assert_true(b->refs >= 1);
     assert_memory_equal(b->data, "mine", 4);
@@ -126,7 +126,7 @@ static void a_held_record_can_be_fetched_after_the_writer_let_go(void **state)
     struct store *st = open_one(state, 1, 2);
     struct blob *b = record("body");
     uint64_t seq = 0;
-    assert_int_equal(store_append(st, b, &seq), 0);
+    assert_int_equal(store_append(st, (struct bytes){0}, b, &seq), 0);
     store_ref ref = store_hold(st, seq, b);
     assert_true(ref >> 63 == 0); /* at most 63 bits */
     blob_unref(b);
@@ -149,7 +149,7 @@ static void a_record_may_be_held_many_times(void **state)
     struct store *st = open_one(state, 0, 1);
     struct blob *b = record("shared");
     uint64_t seq = 0;
-    assert_int_equal(store_append(st, b, &seq), 0);
+    assert_int_equal(store_append(st, (struct bytes){0}, b, &seq), 0);
     store_ref refs[1000];
     for (size_t i = 0; i < ARRAY_LEN(refs); i++) refs[i] = store_hold(st, seq, b);
     blob_unref(b);
@@ -182,7 +182,7 @@ static void records_held_and_dropped_in_any_order_keep_their_bodies(void **state
             assert_non_null(b);
             memcpy(b->data, &k, sizeof k);
             uint64_t seq = 0;
-            assert_int_equal(store_append(st, b, &seq), 0);
+            assert_int_equal(store_append(st, (struct bytes){0}, b, &seq), 0);
             refs[k] = store_hold(st, seq, b);
             blob_unref(b);
         }
