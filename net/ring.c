@@ -23,6 +23,13 @@ bool ring_empty(const struct ring *r)
     return atomic_load(&r->tail) == atomic_load_explicit(&r->head, memory_order_relaxed);
 }
 
+uint32_t ring_count(const struct ring *r)
+{
+    /* acquire: pairs with the store in ring_push; relaxed: our own index */
+    return atomic_load_explicit(&r->tail, memory_order_acquire) -
+           atomic_load_explicit(&r->head, memory_order_relaxed);
+}
+
 bool ring_push(struct ring *r, struct buf *b)
 {
     if (ring_full(r)) return false;

@@ -27,7 +27,8 @@ void ring_fini(struct ring *r); /* frees what is still inside; no other thread *
 MUST_USE bool ring_push(struct ring *r,
                         struct buf *b); /* takes *b; false when full, nothing changed */
 MUST_USE bool ring_pop(struct ring *r, struct buf *out);
-bool ring_full(const struct ring *r);  /* the producer's view */
-bool ring_empty(const struct ring *r); /* the consumer's view */
+bool ring_full(const struct ring *r);      /* the producer's view */
+bool ring_empty(const struct ring *r);     /* the consumer's view */
+uint32_t ring_count(const struct ring *r); /* the consumer's view: at least so many are inside */
 
 #endif

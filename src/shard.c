@@ -194,13 +194,15 @@ static struct ring_lane *lane(struct shard_set *set, unsigned from, unsigned to)
     return &set->lanes[(size_t)from * set->count + to];
 }
 
+/* Only what is there now: a sender that fills the lane as fast as it is emptied would else keep us
+ * here, and our letters that tell its publishers to wait would never leave. */
 static bool mail_take(struct shard *s)
 {
     bool any = false;
     for (unsigned from = 0; from < s->set->count; from++) {
         struct ring_lane *l = lane(s->set, from, s->index);
         struct buf b;
-        while (from != s->index && ring_pop(&l->full, &b)) {
+        for (uint32_t n = ring_count(&l->full); n > 0 && ring_pop(&l->full, &b); n--) {
             any = true;
             core_mail_in(s->core, from, buf_view(&b));
             atomic_fetch_sub(&l->bytes, buf_len(&b)); /* pairs with lane_has_room() */

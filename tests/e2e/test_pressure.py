@@ -77,13 +77,15 @@ class SlowReaders(unittest.TestCase):
             self.wait_dropped(broker, 500)
             self.recovers(broker, stuck)
 
+    def dropped(self, broker):
+        """The count of $SYS, once it has been renewed."""
+        run_sub(broker.port, "-t", "$SYS/broker/uptime", "-C", "2")
+        done = run_sub(broker.port, "-t", "$SYS/broker/publish/messages/dropped", "-C", "1", "-F", "%p")
+        return int(done.stdout)
+
     def wait_dropped(self, broker, least):
         """$SYS counts what was dropped."""
-        def dropped():
-            done = run_sub(broker.port, "-t", "$SYS/broker/publish/messages/dropped", "-C", "1", "-F", "%p")
-            return int(done.stdout) >= least
-
-        until(dropped, f"{least} dropped messages are counted")
+        until(lambda: self.dropped(broker) >= least, f"{least} dropped messages are counted")
 
     def recovers(self, broker, stuck):
         """It reads what was kept, and then new messages again."""
@@ -165,6 +167,23 @@ class SlowReaders(unittest.TestCase):
     def test_readers_that_read_get_everything_on_four_shards(self):
         """The same where publisher and readers live on different threads."""
         self.readers_that_read(4)
+
+    def test_little_is_on_its_way_to_another_shard(self):
+        """Until a reader has told its publishers on another thread to wait, what they had sent fits between its
+        two limits: nothing is dropped."""
+        limits = "output_soft_limit 64k\noutput_hard_limit 2500k\nslow_reader_grace 60s\nsys_interval 1\n"
+        many = wire.packet(wire.PUBLISH << 4, b"\0\5flood" + b"f" * 1000) * 100
+        with Broker(extra=limits, shards=2) as broker:
+            for i in range(4):  # half of them are on different shards
+                stuck = wire.Raw(broker.port, receive_buffer=8192).connected(f"reader{i}")
+                stuck.subscribe("flood")
+                flooder = wire.Raw(broker.port, seconds=0.5).connected(f"flooder{i}", version=wire.V311)
+                with self.assertRaises(TimeoutError):
+                    while True:
+                        flooder.send(many)
+                stuck.close()
+                flooder.close()
+            self.assertEqual(self.dropped(broker), 0)
 
 
 class Descriptors(unittest.TestCase):

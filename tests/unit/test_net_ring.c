@@ -95,14 +95,17 @@ static void an_empty_ring_gives_nothing(void **state)
     struct buf out = {.cap = 7};
     ring_init(&r);
     assert_true(ring_empty(&r));
+    assert_int_equal(ring_count(&r), 0);
     assert_false(ring_pop(&r, &out));
     assert_int_equal(out.cap, 7);
     struct buf b = batch(1);
     assert_true(ring_push(&r, &b));
     assert_false(ring_empty(&r));
+    assert_int_equal(ring_count(&r), 1);
     assert_true(ring_pop(&r, &out));
     buf_fini(&out);
     assert_true(ring_empty(&r));
+    assert_int_equal(ring_count(&r), 0);
     assert_false(ring_full(&r));
 }
 
@@ -125,6 +128,7 @@ static void the_counters_may_wrap(void **state)
         buf_fini(&out);
     }
     assert_true(ring_empty(&r));
+    assert_int_equal(ring_count(&r), 0);
 }
 
 /* ---- two threads ---- */
