@@ -14,7 +14,6 @@ struct store_ops {
     uint64_t (*end)(const struct store *st);
     store_ref (*hold)(struct store *st, uint64_t seq, struct blob *body);
     int (*fetch)(struct store *st, store_ref ref, struct blob **body);
-    uint64_t (*ref_seq)(const struct store *st, store_ref ref);
     void (*drop)(struct store *st, store_ref ref);
     int (*scan_open)(struct store *st, struct store_scan **out);
     bool (*checkpoint_due)(const struct store *st);

@@ -48,12 +48,6 @@ static void mem_drop(struct store *st, store_ref ref)
 
 static void mem_close(struct store *st) { mem_free(CONTAINER_OF(st, struct mem_store, base)); }
 
-static uint64_t mem_ref_seq(const struct store *st, store_ref ref)
-{
-    (void)st, (void)ref;
-    return 0; /* there is no restart */
-}
-
 static void mem_stats(const struct store *st, struct store_stats *out) { (void)st, (void)out; }
 
 /* What is only asked of a store that keeps is left out. */
@@ -62,7 +56,6 @@ static const struct store_ops mem_ops = {.append = mem_append,
                                          .end = mem_end,
                                          .hold = mem_hold,
                                          .fetch = mem_fetch,
-                                         .ref_seq = mem_ref_seq,
                                          .drop = mem_drop,
                                          .stats = mem_stats,
                                          .close = mem_close};

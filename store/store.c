@@ -27,7 +27,6 @@ int store_fetch(struct store *st, store_ref ref, struct blob **body)
 {
     return st->ops->fetch(st, ref, body);
 }
-uint64_t store_ref_seq(const struct store *st, store_ref ref) { return st->ops->ref_seq(st, ref); }
 void store_drop(struct store *st, store_ref ref) { st->ops->drop(st, ref); }
 
 int store_scan_open(struct store *st, struct store_scan **out)

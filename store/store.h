@@ -21,7 +21,8 @@
 
 struct store;
 
-/* What references hold on to: opaque, unique while held, at most 63 bits. */
+/* What references hold on to, at most 63 bits: with an engine that keeps, the message's sequence,
+ * by which it can be held again after a restart; else opaque. */
 typedef uint64_t store_ref;
 
 enum { STORE_PREFIX_MAX = 64, STORE_RECORD_MAX = 32 << 20 }; /* bytes */
@@ -67,9 +68,6 @@ store_ref store_hold(struct store *st, uint64_t seq, struct blob *body);
  * written yet, ask again after the next store_poll(); E_IO: the record is lost (reported by the
  * engine); E_NOMEM. */
 MUST_USE int store_fetch(struct store *st, store_ref ref, struct blob **body);
-
-/* The sequence by which a held message can be held again after a restart. */
-uint64_t store_ref_seq(const struct store *st, store_ref ref);
 
 /* Gives a held reference back. */
 void store_drop(struct store *st, store_ref ref);

@@ -1,0 +1,385 @@
+/* The index of each segment, and readers that find messages by topic and time through it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/store_log_image.h"
+
+/* ---- messages with a topic: time (8 bytes), length of the topic (1), topic, filling ---- */
+
+static bool describe(struct bytes body, struct store_topic *out)
+{
+    if (body.n < 9 || body.n < 9u + body.p[8]) return false;
+    memcpy(&out->time_ms, body.p, 8);
+    out->topic = bytes_of(body.p + 9, body.p[8]);
+    return out->topic.n > 0;
+}
+
+static uint64_t publish_of(const char *topic, uint64_t time_ms, uint32_t filling)
+{
+    uint32_t n = (uint32_t)strlen(topic);
+    struct blob *b = blob_new(9 + n + filling);
+    uint64_t seq = 0, until = clock_mono_ms() + WAIT_MS;
+    int rc;
+    assert_non_null(b);
+    memset(b->data, 'f', b->size);
+    memcpy(b->data, &time_ms, 8);
+    b->data[8] = (uint8_t)n;
+    memcpy(b->data + 9, topic, n);
+    while ((rc = store_append(site.doors[0], (struct bytes){0}, b, &seq)) == E_AGAIN &&
+           clock_mono_ms() < until) {
+        store_flush(site.doors[0]);
+        pause_ms(1);
+        store_poll(site.doors[0]);
+    }
+    assert_int_equal(rc, 0);
+    blob_unref(b);
+    return seq;
+}
+
+static uint64_t publish(const char *topic, uint64_t time_ms)
+{
+    return publish_of(topic, time_ms, 100);
+}
+
+static int setup_described(void **state)
+{
+    int rc = setup(state);
+    site.options.describe = describe;
+    return rc;
+}
+
+/* ---- reading ---- */
+
+static uint64_t asked; /* how often wants() was called */
+
+static bool wants_one(void *ctx, struct bytes topic)
+{
+    asked++;
+    return bytes_eq(topic, bytes_str(ctx));
+}
+
+static bool wants_all(void *ctx, struct bytes topic)
+{
+    (void)ctx, (void)topic;
+    asked++;
+    return true;
+}
+
+static int next(struct store_reader *r, struct store_record *out)
+{
+    uint64_t until = clock_mono_ms() + WAIT_MS;
+    int rc;
+    while ((rc = store_log_read_next(r, out)) == E_AGAIN && clock_mono_ms() < until) {
+        pause_ms(1);
+        store_poll(site.doors[0]);
+    }
+    assert_int_not_equal(rc, E_AGAIN);
+    return rc;
+}
+
+static struct store_reader *reader(uint64_t from_seq, uint64_t from_ms, uint64_t to_ms,
+                                   const char *topic)
+{
+    struct store_reader *r = NULL;
+    struct store_query q = {from_seq, from_ms, to_ms, topic ? wants_one : wants_all,
+                            (void *)(uintptr_t)topic};
+    asked = 0;
+    assert_int_equal(store_log_read_open(site.doors[0], &r, &q), 0);
+    return r;
+}
+
+static void expect_next(struct store_reader *r, uint64_t seq)
+{
+    struct store_record m;
+    assert_int_equal(next(r, &m), 0);
+    assert_int_equal(m.seq, seq);
+    assert_int_equal(m.kind, STORE_MESSAGE);
+}
+
+static void expect_end(struct store_reader *r)
+{
+    struct store_record m;
+    assert_int_equal(next(r, &m), E_NOTFOUND);
+}
+
+static struct seglog *the_log(void) { return CONTAINER_OF(site.doors[0], struct door, base)->log; }
+
+static void wait_indexed(void)
+{
+    struct seglog *log = the_log();
+    bool all = false;
+    for (uint64_t until = clock_mono_ms() + WAIT_MS; !all && clock_mono_ms() < until; pause_ms(1)) {
+        all = true;
+        pthread_mutex_lock(&log->mutex);
+        for (size_t i = 0; i < log->segment_count; i++)
+            if (atomic_load(&log->segments[i]->sealed) && !atomic_load(&log->segments[i]->indexed))
+                all = false;
+        pthread_mutex_unlock(&log->mutex);
+    }
+    assert_true(all);
+}
+
+/* ---- tests ---- */
+
+enum { MANY = 3000 };
+static uint64_t seqs[MANY];
+
+/* Every 500th message is of the thin topic; time is the number of the message. */
+static void publish_many(void)
+{
+    char topic[40];
+    for (uint64_t i = 0; i < MANY; i++) {
+        snprintf(topic, sizeof topic, "dense/%llu", (unsigned long long)(i % 7));
+        seqs[i] = publish(i % 500 == 250 ? "thin" : topic, i);
+    }
+    wait_safe(0, seqs[MANY - 1]);
+}
+
+static void expect_thin(void)
+{
+    struct store_reader *r = reader(0, 0, UINT64_MAX, "thin");
+    for (uint64_t i = 250; i < MANY; i += 500) expect_next(r, seqs[i]);
+    expect_end(r);
+    store_log_read_close(&r);
+}
+
+static void a_thin_topic_is_found_without_reading_the_rest(void **state)
+{
+    (void)state;
+    site_open(1);
+    publish_many();
+    wait_indexed();
+    uint64_t before = files_calls();
+    expect_thin();
+    struct store_stats stats;
+    store_stats(site.doors[0], &stats);
+    assert_in_range(asked, 8 * (stats.segments - 2),
+                    9 * stats.segments); /* by topic, not message */
+    assert_in_range(files_calls() - before, 6, 6 * stats.segments + 20);
+    reopen(1);
+    expect_thin();
+}
+
+static void all_topics_come_in_the_order_of_the_log(void **state)
+{
+    (void)state;
+    site_open(1);
+    publish_many();
+    struct store_reader *r = reader(0, 0, UINT64_MAX, NULL);
+    for (uint64_t i = 0; i < MANY; i++) expect_next(r, seqs[i]);
+    expect_end(r);
+    store_log_read_close(&r);
+    r = reader(seqs[1234], 0, UINT64_MAX, NULL); /* from one on */
+    for (uint64_t i = 1234; i < MANY; i++) expect_next(r, seqs[i]);
+    expect_end(r);
+    store_log_read_close(&r);
+    r = reader(seqs[1234] + 1, 0, UINT64_MAX, NULL); /* a number that no message has */
+    expect_next(r, seqs[1235]);
+    store_log_read_close(&r);
+    store_log_read_close(&r); /* harmless */
+}
+
+static void times_limit_what_is_read(void **state)
+{
+    (void)state;
+    site_open(1);
+    publish_many();
+    wait_indexed();
+    struct store_reader *r = reader(0, 1000, 1002, NULL);
+    for (uint64_t i = 1000; i <= 1002; i++) expect_next(r, seqs[i]);
+    expect_end(r);
+    store_log_read_close(&r);
+    assert_in_range(asked, 7, 30); /* the other segments were told by their times */
+    r = reader(0, MANY, UINT64_MAX, NULL);
+    expect_end(r);
+    store_log_read_close(&r);
+}
+
+static void a_reader_goes_on_when_more_is_safe(void **state)
+{
+    (void)state;
+    site_open(1);
+    struct store_reader *r = reader(0, 0, UINT64_MAX, "a");
+    expect_end(r);
+    for (uint64_t i = 0; i < 300; i++) { /* over several segments */
+        publish_of("b", i, 500);
+        uint64_t seq = publish_of("a", i, 500);
+        wait_safe(0, seq);
+        expect_next(r, seq);
+        expect_end(r);
+    }
+    store_log_read_close(&r);
+}
+
+static void messages_without_topic_and_journals_are_not_read(void **state)
+{
+    (void)state;
+    uint64_t seq;
+    site_open(1);
+    publish("", 1);
+    assert_int_equal(store_journal(site.doors[0], bytes_str("journal"), &seq), 0);
+    seq = publish("x", 2);
+    wait_safe(0, seq);
+    struct store_reader *r = reader(0, 0, UINT64_MAX, NULL);
+    expect_next(r, seq);
+    expect_end(r);
+    store_log_read_close(&r);
+}
+
+static void what_is_not_in_memory_comes_later(void **state)
+{
+    (void)state;
+    struct store_record m;
+    site_open(1);
+    publish_many();
+    wait_indexed();
+    files_set(&files.cold, true);
+    unsigned before = atomic_load(&site.wakes[0]);
+    struct store_reader *r = reader(0, 0, UINT64_MAX, "thin");
+    assert_int_equal(store_log_read_next(r, &m), E_AGAIN);
+    for (uint64_t until = clock_mono_ms() + WAIT_MS; atomic_load(&site.wakes[0]) == before;) {
+        assert_true(clock_mono_ms() < until);
+        pause_ms(1);
+    }
+    store_log_read_close(&r);
+    expect_thin();
+}
+
+static void a_reader_may_be_closed_while_it_waits(void **state)
+{
+    (void)state;
+    struct store_record m;
+    site_open(1);
+    publish_many();
+    for (int i = 0; i < 50; i++) {
+        struct store_reader *r = reader(0, 0, UINT64_MAX, "thin");
+        (void)!store_log_read_next(r, &m);
+        store_log_read_close(&r);
+    }
+    struct store_reader *r = reader(0, 0, UINT64_MAX, "thin");
+    (void)!store_log_read_next(r, &m);
+    store_log_read_close(&r);
+    site_close(); /* with what was asked for not done yet */
+}
+
+static void missing_and_damaged_indexes_are_made_again(void **state)
+{
+    (void)state;
+    site_open(1);
+    publish_many();
+    wait_indexed();
+    site_close();
+    image_take();
+    size_t found = 0;
+    for (size_t i = 0; i < image_count; i++) {
+        uint64_t base;
+        if (!name_get(image[i].name, "idx", &base)) continue;
+        image[i].data[found * 13 % image[i].n] ^= 8; /* in the header, in the topics */
+        if (found++ == 2) image[i].n = 10;
+    }
+    assert_true(found > 5);
+    image_restore();
+    site_open(1);
+    expect_thin();
+    wait_indexed();
+    expect_thin();
+    site_close();
+    char path[100];
+    snprintf(path, sizeof path, "%s/%s", site.folder, "0000000000000200.idx");
+    assert_int_equal(unlink(path), 0);
+    site_open(1);
+    wait_indexed();
+    assert_int_equal(access(path, F_OK), 0);
+    expect_thin();
+}
+
+static void a_lost_message_is_left_out(void **state)
+{
+    (void)state;
+    size_t at;
+    site_open(1);
+    publish_many();
+    wait_indexed();
+    site_close();
+    image_take();
+    image_at(seqs[750], &at)->data[at + 60] ^= 1;
+    image_restore();
+    site_open(1);
+    struct store_reader *r = reader(0, 0, UINT64_MAX, "thin");
+    for (uint64_t i = 250; i < MANY; i += 500)
+        if (i != 750) expect_next(r, seqs[i]);
+    expect_end(r);
+    store_log_read_close(&r);
+}
+
+static void an_index_goes_with_its_segment(void **state)
+{
+    (void)state;
+    struct store_stats stats;
+    site_open(1);
+    publish_many();
+    wait_checkpoint(store_end(site.doors[0]));
+    for (uint64_t until = clock_mono_ms() + WAIT_MS; clock_mono_ms() < until; pause_ms(1)) {
+        store_stats(site.doors[0], &stats);
+        if (stats.segments <= 2) break;
+    }
+    wait_indexed();
+    site_close();
+    image_take();
+    for (size_t i = 0; i < image_count; i++) {
+        uint64_t base;
+        if (name_get(image[i].name, "idx", &base)) fail_msg("%s was left", image[i].name);
+    }
+}
+
+static void reading_without_memory_passes_nothing_over(void **state)
+{
+    (void)state;
+    site_open(1);
+    publish_many();
+    wait_indexed();
+    struct store_reader *r = NULL;
+    struct store_query q = {0, 0, UINT64_MAX, wants_one, (void *)(uintptr_t) "thin"};
+    mem_fail_after(0);
+    assert_int_equal(store_log_read_open(site.doors[0], &r, &q), E_NOMEM);
+    mem_fail_after(-1);
+    assert_int_equal(store_log_read_open(site.doors[0], &r, &q), 0);
+    uint64_t i = 250, until = clock_mono_ms() + WAIT_MS;
+    for (long n = 0; i < MANY && clock_mono_ms() < until; n = (n + 1) % 3) {
+        struct store_record m;
+        mem_fail_after(n);
+        int rc = store_log_read_next(r, &m);
+        mem_fail_after(-1);
+        if (rc == 0) {
+            assert_int_equal(m.seq, seqs[i]);
+            i += 500;
+        }
+        assert_true(rc == 0 || rc == E_AGAIN || rc == E_NOMEM);
+    }
+    expect_end(r);
+    store_log_read_close(&r);
+}
+
+#define ON(test) cmocka_unit_test_setup_teardown(test, setup_described, image_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON(a_thin_topic_is_found_without_reading_the_rest),
+        ON(all_topics_come_in_the_order_of_the_log),
+        ON(times_limit_what_is_read),
+        ON(a_reader_goes_on_when_more_is_safe),
+        ON(messages_without_topic_and_journals_are_not_read),
+        ON(what_is_not_in_memory_comes_later),
+        ON(a_reader_may_be_closed_while_it_waits),
+        ON(missing_and_damaged_indexes_are_made_again),
+        ON(a_lost_message_is_left_out),
+        ON(an_index_goes_with_its_segment),
+        ON(reading_without_memory_passes_nothing_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
