@@ -45,8 +45,8 @@ static int replay(const char *path, int depth)
     for (struct dirent *e; (e = readdir(dir)) != NULL;) {
         char child[4096];
         if (e->d_name[0] == '.') continue;
-        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
-        failed |= replay(child, depth + 1);
+        int n = snprintf(child, sizeof child, "%s/%s", path, e->d_name);
+        failed |= n < (int)sizeof child ? replay(child, depth + 1) : 1;
     }
     closedir(dir);
     return failed;
