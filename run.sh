@@ -6,4 +6,5 @@ cd "$(dirname "$0")"
 sh cmake/apt-need.sh cmake make gcc libc6-dev uthash-dev libxxhash-dev libssl-dev
 cmake -S . -B build -DCMAKE_BUILD_TYPE=Release --log-level=WARNING
 cmake --build build --parallel "$(nproc)"
+mkdir -p data
 exec build/sluice -c conf/sluice.conf "$@"

@@ -42,6 +42,7 @@ static void unlink_entry(struct inflight *w, const struct inflight_entry *e)
 static bool grow(struct inflight *w)
 {
     uint32_t size = w->slots ? (w->mask + 1) * 2 : SLOTS_FIRST;
+    if (size > SLOTS_MAX) return false;
     struct inflight bigger = {.mask = size - 1, .next_id = w->next_id};
     bigger.slots = mem_calloc(size, sizeof *bigger.slots);
     if (bigger.slots == NULL) return false;
@@ -68,6 +69,19 @@ struct inflight_entry *inflight_add(struct inflight *w, enum inflight_state stat
     if (UNLIKELY(w->count == IDS_MAX)) return NULL;
     uint16_t id = w->next_id;
     while (id == 0 || w->slots[id & w->mask].state != INFLIGHT_FREE) id++;
+    struct inflight_entry *e = &w->slots[id & w->mask];
+    *e = (struct inflight_entry){.packet_id = id, .state = (uint8_t)state};
+    link_last(w, e);
+    w->count++;
+    w->next_id = (uint16_t)(id + 1);
+    return e;
+}
+
+struct inflight_entry *inflight_add_id(struct inflight *w, enum inflight_state state, uint16_t id)
+{
+    ASSERT(id != 0 && inflight_find(w, id) == NULL);
+    while (is_crowded(w) || w->slots[id & w->mask].state != INFLIGHT_FREE)
+        if (!grow(w)) return NULL;
     struct inflight_entry *e = &w->slots[id & w->mask];
     *e = (struct inflight_entry){.packet_id = id, .state = (uint8_t)state};
     link_last(w, e);

@@ -38,6 +38,9 @@ struct inflight {
  * entry, last in order, state set, the rest zero.  NULL: out of memory or all 65535 in use.
  * Entries move when the table grows: pointers to them are valid until the next call of this. */
 MUST_USE struct inflight_entry *inflight_add(struct inflight *w, enum inflight_state state);
+/* The same with an identifier that is known and not in use: a session comes back from the store. */
+MUST_USE struct inflight_entry *inflight_add_id(struct inflight *w, enum inflight_state state,
+                                                uint16_t packet_id);
 /* NULL when that identifier is not in use. */
 static inline struct inflight_entry *inflight_find(const struct inflight *w, uint16_t packet_id)
 {

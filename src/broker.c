@@ -3,6 +3,7 @@
  * listening sockets and the shards.  Main thread. */
 #include "broker.h"
 
+#include "anchor.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "listener.h"
@@ -37,6 +38,7 @@ struct broker {
     sigset_t signals;
     uint64_t sys_due_ms;
     bool over_memory;
+    bool keeps;     /* there is a store on disk */
     char *pid_file; /* written; to be removed */
 };
 
@@ -84,8 +86,9 @@ static void log_who(struct broker *b)
         else
             log_printf(b->log, LOG_T_NOTICE, "Listener %s: %s.", l->address, who);
     }
-    log_line(b->log, LOG_T_NOTICE,
-             "Nothing is kept on disk: sessions and retained messages end with this process.");
+    if (!b->keeps)
+        log_line(b->log, LOG_T_NOTICE,
+                 "Nothing is kept on disk: sessions and retained messages end with this process.");
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
         if (l->port == 0 || !l->core.allow_anonymous) continue;
@@ -140,7 +143,12 @@ static int start_shards(struct broker *b)
     int rc = listeners_open(&b->listeners, conf, count, b->log);
     if (rc == 0) rc = pid_write(b);
     if (rc == 0) rc = become_user(b);
-    if (rc == 0) rc = shards_new(&b->shards, count, conf, &b->listeners, b->log, seed);
+    struct anchor *anchor = rc == 0 && conf->persistence ? mem_alloc(sizeof *anchor) : NULL;
+    b->keeps = conf->persistence;
+    if (rc == 0 && b->keeps) rc = anchor ? anchor_open(anchor, conf, b->log) : E_NOMEM;
+    const char *folder = anchor ? anchor->folder : NULL;
+    if (rc == 0) rc = shards_new(&b->shards, count, conf, folder, &b->listeners, b->log, seed);
+    mem_free(anchor);
     if (rc == 0) rc = sys_new(&b->sys, b->shards);
     if (rc == 0) rc = shards_start(b->shards);
     if (rc == 0) log_set_topic_sink(b->log, sys_log_line, b->sys);
@@ -330,7 +338,9 @@ void broker_run(struct broker *b)
                 log_line(b->log, LOG_T_ERROR, "Error: the log file cannot be opened anew.");
             reload(b);
         } else if (sig == SIGUSR1) {
-            log_line(b->log, LOG_T_INFO, "Nothing to save: all state is in memory.");
+            log_line(b->log, LOG_T_INFO,
+                     b->keeps ? "Nothing to save: the store is always up to date."
+                              : "Nothing to save: all state is in memory.");
         } else if (sig == SIGUSR2) {
             dump(b);
         } else if (sig == SIGRTMIN && log_reopen(b->log) < 0) {

@@ -77,6 +77,8 @@ void conf_free(struct conf **conf)
     mem_free(c->listeners);
     mem_free(c->pid_file);
     mem_free(c->user);
+    mem_free(c->persistence_location);
+    mem_free(c->persistence_file);
     mem_free(c->log_file);
     mem_free(c->log_timestamp_format);
     mem_free(c->file);

@@ -4,6 +4,7 @@
 #define SRC_CONF_H
 
 #include "core/core.h"
+#include "store/log.h"
 
 struct conf_listener {
     uint16_t port;           /* 0: unix socket */
@@ -26,6 +27,11 @@ enum conf_log_dest { /* bits */
                      CONF_LOG_NONE = 32,
 };
 
+struct conf_durability {
+    enum store_durability kind;
+    uint32_t interval_ms; /* of STORE_INTERVAL, else 0 */
+};
+
 struct conf {
     struct core_config core;
     struct conf_listener *listeners;
@@ -36,10 +42,15 @@ struct conf {
     bool set_tcp_nodelay;
     uint32_t sys_interval_s; /* 0 = no $SYS */
     char *pid_file, *user;   /* or NULL */
-    bool daemon;             /* -d */
-    unsigned log_dest;       /* enum conf_log_dest */
-    char *log_file;          /* with CONF_LOG_FILE */
-    unsigned log_types;      /* enum log_type */
+    bool persistence;
+    char *persistence_location; /* or NULL: the working folder */
+    char *persistence_file;     /* within it; where the store lies is anchor.h's business */
+    struct conf_durability durability;
+    uint64_t store_segment_bytes, store_checkpoint_bytes; /* of struct store_log_options */
+    bool daemon;                                          /* -d */
+    unsigned log_dest;                                    /* enum conf_log_dest */
+    char *log_file;                                       /* with CONF_LOG_FILE */
+    unsigned log_types;                                   /* enum log_type */
     bool log_timestamp, log_json;
     char *log_timestamp_format; /* strftime, or NULL: seconds since 1970 */
     int log_facility;           /* syslog's LOG_DAEMON, LOG_LOCAL0 .. */

@@ -200,6 +200,40 @@ int conf_apply_packet_size(struct conf_reader *r, const struct conf_directive *d
     return 0;
 }
 
+/* ---- persistence ---- */
+
+int conf_apply_persistence_file(struct conf_reader *r, const struct conf_directive *d,
+                                const char *value)
+{
+    const char *slash = strrchr(value, '/');
+    const char *name = slash ? slash + 1 : value;
+    size_t n = strlen(name);
+    if (n == 0 || n > CONF_MAX_NAME || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return conf_value_wrong(r, d, value);
+    return conf_slot_set(r->conf, d, value);
+}
+
+int conf_apply_durability(struct conf_reader *r, const struct conf_directive *d, const char *value)
+{
+    struct conf_durability *out = &r->conf->durability;
+    int64_t ms;
+    if (strcmp(value, "commit") == 0) {
+        *out = (struct conf_durability){.kind = STORE_COMMIT};
+        return 0;
+    }
+    if (strcmp(value, "os") == 0) {
+        *out = (struct conf_durability){.kind = STORE_OS};
+        return 0;
+    }
+    size_t n = strcspn(value, " ");
+    const char *duration = value + n + strspn(value + n, " ");
+    if (n != 8 || memcmp(value, "interval", 8) != 0 || conf_parse_duration(duration, &ms) < 0 ||
+        ms < 1 || ms > 3600 * 1000)
+        return conf_value_wrong(r, d, value);
+    *out = (struct conf_durability){.kind = STORE_INTERVAL, .interval_ms = (uint32_t)ms};
+    return 0;
+}
+
 /* ---- the log ---- */
 
 struct conf_word {

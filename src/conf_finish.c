@@ -178,7 +178,8 @@ int conf_finish(struct conf_reader *r)
         c->core.retry_max_interval_ms = c->core.retry_interval_ms;
     c->daemon = r->args->daemon;
     if (r->args->verbose) c->log_types = LOG_T_ALL;
-    int rc = conf_add_listeners(r);
+    int rc = c->persistence_file ? 0 : conf_text_set(&c->persistence_file, "mosquitto.db");
+    if (rc == 0) rc = conf_add_listeners(r);
     if (rc == 0) rc = conf_check_twins(r);
     if (rc == 0) conf_warn_closed(r);
     return rc;

@@ -15,6 +15,7 @@ enum {
     CONF_MAX_FILES = 1000,   /* all files of one configuration */
     CONF_MAX_LISTENERS = 64, /* each costs a socket per shard */
     CONF_MAX_PREFIX = 50,    /* of client ids, as mosquitto */
+    CONF_MAX_NAME = 200,     /* bytes of persistence_file: longer names are made from it */
 };
 
 enum conf_status {
@@ -130,6 +131,9 @@ int conf_apply_shards(struct conf_reader *r, const struct conf_directive *d, con
 int conf_apply_expiration(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_packet_size(struct conf_reader *r, const struct conf_directive *d,
                            const char *value);
+int conf_apply_persistence_file(struct conf_reader *r, const struct conf_directive *d,
+                                const char *value);
+int conf_apply_durability(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_log_dest(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_log_type(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_log_format(struct conf_reader *r, const struct conf_directive *d, const char *value);

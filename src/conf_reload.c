@@ -26,7 +26,9 @@ static bool conf_row_same(const struct conf_directive *d, const struct conf *a,
 {
     const uint8_t *at_a = (const uint8_t *)a + d->offset, *at_b = (const uint8_t *)b + d->offset;
     const char *text_a, *text_b;
-    if (d->kind != CONF_TEXT) return memcmp(at_a, at_b, d->width) == 0;
+    /* A string too, but one that is looked at before it is taken. */
+    bool text = d->kind == CONF_TEXT || d->apply == conf_apply_persistence_file;
+    if (!text) return memcmp(at_a, at_b, d->width) == 0;
     memcpy(&text_a, at_a, sizeof text_a);
     memcpy(&text_b, at_b, sizeof text_b);
     return conf_text_same(text_a, text_b);
@@ -40,8 +42,10 @@ unsigned conf_restart_needed(const struct conf *running, const struct conf *want
     unsigned found = 0;
     for (size_t i = 0; i < count; i++) {
         const struct conf_directive *d = &row[i];
-        /* Rows without a width are parts of listeners, or not a value (include_dir). */
+        /* Rows without a width are parts of listeners, or not a value (include_dir); old names
+         * have a row of their own beside that of the new name. */
         if (d->scope != CONF_GENERAL || d->reloadable || d->width == 0) continue;
+        if (d->status == CONF_MAPPED) continue;
         if (conf_row_same(d, running, wanted)) continue;
         say(ctx, d->name);
         found++;

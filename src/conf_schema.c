@@ -28,6 +28,16 @@ enum { SECOND = 1000, PAYLOAD_MAX = 268435455 }; /* the largest remaining length
 #define YEAR_MS   (INT64_C(365) * 86400 * 1000)
 #define HUGE_SIZE (INT64_C(1) << 40)
 
+static int conf_apply_dispatch(struct conf_reader *r, const struct conf_directive *d,
+                               const char *value)
+{
+    bool in_turn = strcmp(value, "round-robin") == 0;
+    if (!in_turn && strcmp(value, "least-inflight") != 0)
+        return conf_fail(r, E_INVALID, "'%s' cannot be '%s': use %s", d->name, value, d->values);
+    r->conf->core.shared_round_robin = in_turn;
+    return 0;
+}
+
 static const struct conf_directive schema[] = {
     {.name = "shards",
      .section = "General",
@@ -353,6 +363,13 @@ static const struct conf_directive schema[] = {
      .kind = CONF_BOOL,
      .initial = "false",
      .help = "Deliver with the subscription's QoS, also what was published with less."},
+    {.name = "shared_dispatch",
+     RELOAD,
+     OWN(dispatch, "least-inflight or round-robin"),
+     .initial = "least-inflight",
+     .help = "Which member of a shared subscription is next: the one with the fewest deliveries "
+             "under way, or each in turn. Either way connected ones with room in their window come "
+             "first."},
     {.name = "retain_available",
      IN_CORE(retain_available),
      RELOAD,
@@ -465,16 +482,54 @@ static const struct conf_directive schema[] = {
 
     {.name = "persistence",
      .section = "Persistence",
-     .status = CONF_NOT_YET,
+     IN_CONF(persistence),
      .kind = CONF_BOOL,
      .initial = "false",
-     .help = "false: everything is kept in memory."},
-    UNUSED("persistence_location", "nothing is stored while persistence is off"),
-    UNUSED("persistence_file", "nothing is stored while persistence is off"),
-    UNUSED("autosave_interval", "nothing is stored while persistence is off"),
-    UNUSED("autosave_on_changes", "nothing is stored while persistence is off"),
-    UNUSED("retained_persistence", "nothing is stored while persistence is off"),
-    LATER("durability"),
+     .help = "Keep sessions, what waits in them and retained messages on disk, so that they "
+             "outlive a restart and a crash. false: all of it is in memory."},
+    {.name = "persistence_location",
+     IN_CONF(persistence_location),
+     .kind = CONF_TEXT,
+     .help = "Folder for the data; it must exist. Default: the working folder."},
+    {.name = "persistence_file",
+     IN_CONF(persistence_file),
+     OWN(persistence_file, "the name of a file, at most 200 bytes"),
+     .help = "The anchor of the data in that folder. The data itself lies in the folder of the "
+             "same name with `.d` behind it; without its anchor it is set aside and the broker "
+             "starts empty. A file of that name which is not ours, such as mosquitto's own "
+             "database, is left alone: then `sluice.db` is the anchor. Default: mosquitto.db."},
+    {.name = "retained_persistence",
+     .status = CONF_MAPPED,
+     IN_CONF(persistence),
+     .kind = CONF_BOOL,
+     .help = "Old name of persistence."},
+    {.name = "durability",
+     IN_CONF(durability),
+     OWN(durability, "commit, interval 1ms to 1h, or os"),
+     .initial = "commit",
+     .help = "When a publish that is stored is acknowledged. commit: the disk has it. interval D: "
+             "it is written, and the disk has it at most D later. os: it is written, and the "
+             "operating system decides when the disk has it. A crash of the broker loses nothing "
+             "either way; when the machine fails, interval and os lose the last messages."},
+    {.name = "store_segment_size",
+     IN_CONF(store_segment_bytes),
+     .kind = CONF_SIZE,
+     .min = 64 << 10,
+     .max = 1 << 30,
+     .initial = "64M",
+     .help = "The data on disk is a row of files of this size, which are removed as a whole; two "
+             "at least."},
+    {.name = "store_checkpoint_size",
+     IN_CONF(store_checkpoint_bytes),
+     .kind = CONF_SIZE,
+     .max = HUGE_SIZE,
+     .initial = "0",
+     .help = "So much is written before what is known is written anew, from where a start then "
+             "reads: more makes for a slower start, less for more writing. 0: 64M, or four times "
+             "what was written anew, whichever is more."},
+    UNUSED("autosave_interval", "every change is stored at once; durability says when it is safe"),
+    UNUSED("autosave_on_changes", "every change is stored at once; durability says when it is "
+                                  "safe"),
 
     {.name = "certfile", .section = "TLS", .status = CONF_NOT_YET, .kind = CONF_TEXT},
     LATER("keyfile"),

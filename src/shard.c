@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "conn.h"
 #include "net/address.h"
+#include "shard_store.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -42,13 +43,13 @@ void shard_dismiss(struct shard *s, struct listener *l)
     atomic_fetch_sub_explicit(&l->connections, 1, memory_order_relaxed);
 }
 
-static bool session_admit(void *ctx)
+static bool session_admit(void *ctx, bool always)
 {
     struct shard_set *set = ((struct shard *)ctx)->set;
     int64_t most = atomic_load_explicit(&set->max_clients, memory_order_relaxed);
     bool refuse = atomic_load_explicit(&set->refuse_clients, memory_order_relaxed);
     int64_t now = atomic_fetch_add_explicit(&set->clients, 1, memory_order_relaxed);
-    if (!refuse && (most < 0 || now < most)) return true;
+    if (always || (!refuse && (most < 0 || now < most))) return true;
     atomic_fetch_sub_explicit(&set->clients, 1, memory_order_relaxed);
     return false;
 }
@@ -254,6 +255,7 @@ static bool mail_waits(struct shard *s)
         if (core_mail_pending(s->core, i) && lane_has_room(s, lane(s->set, s->index, i)))
             return true;
     }
+    if (atomic_load(&s->store_news) || core_store_news(s->core)) return true;
     return atomic_load(&s->tasks) != NULL; /* pairs with shard_post() */
 }
 
@@ -326,13 +328,16 @@ static void turn(struct shard *s)
         }
         core_mail_answer(s->core);
     }
+    atomic_store_explicit(&s->store_news, false, memory_order_relaxed); /* core_settle() looks */
     tasks_run(s);
     loop_dispatch(s->loop);
     timers_due(s);
-    s->busy = core_settle(s->core) || mail;
+    (void)core_settle(s->core); /* what waits, the store wakes us for */
+    s->busy = mail;
     s->held = !mail_post(s) && !s->stopping;
     if (!s->held) connections_serve(s);
-    (void)mail_post(s); /* what serving posted; the rest waits for the receiver's wake-up */
+    core_flush(s->core); /* before mail, so that the log has things in the order they happened */
+    (void)mail_post(s);  /* what serving posted; the rest waits for the receiver's wake-up */
     if (core_mail_pending(s->core, s->index)) s->busy = true;
     atomic_store_explicit(&s->oldest_ms, first_deadline(&s->fresh), memory_order_relaxed);
     dead_free(s);
@@ -393,10 +398,8 @@ static int doors_open(struct shard *s)
     return 0;
 }
 
-static int shard_init(struct shard *s, const struct conf *conf)
+static int shard_init(struct shard *s)
 {
-    struct core_env env = {
-        .ctx = s, .log = core_logs, .session_admit = session_admit, .session_gone = session_gone};
     s->now_ms = clock_mono_ms();
     s->stop.run = stop_run;
     s->evict.run = evict_run;
@@ -408,17 +411,21 @@ static int shard_init(struct shard *s, const struct conf *conf)
     list_init(&s->dead);
     s->input = mem_alloc(READ_SIZE);
     if (s->input == NULL) return E_NOMEM;
-    int rc = loop_open(&s->loop);
-    if (rc == 0) rc = store_mem_open(&s->store, s->index, s->set->count);
-    if (rc == 0)
-        rc = core_new(&s->core, &conf->core, &env, s->store, s->index, s->set->count, s->set->seed,
+    return loop_open(&s->loop);
+}
+
+static int core_init(struct shard *s, const struct conf *conf)
+{
+    struct core_env env = {
+        .ctx = s, .log = core_logs, .session_admit = session_admit, .session_gone = session_gone};
+    int rc = core_new(&s->core, &conf->core, &env, s->store, s->index, s->set->count, s->set->seed,
                       s->now_ms, clock_wall_ms());
     if (rc == 0) rc = doors_open(s);
     if (rc == 0) shard_configure(s, conf);
     return rc;
 }
 
-int shards_new(struct shard_set **out, unsigned count, const struct conf *conf,
+int shards_new(struct shard_set **out, unsigned count, const struct conf *conf, const char *folder,
                struct listeners *listeners, struct log *log, uint64_t seed)
 {
     struct shard_set *set = mem_calloc(1, sizeof *set);
@@ -430,8 +437,11 @@ int shards_new(struct shard_set **out, unsigned count, const struct conf *conf,
     for (unsigned i = 0; rc == 0 && i < count; i++) {
         set->shards[i].set = set;
         set->shards[i].index = i;
-        rc = shard_init(&set->shards[i], conf);
+        rc = shard_init(&set->shards[i]);
     }
+    if (rc == 0) rc = shards_store_open(set, conf, folder);
+    for (unsigned i = 0; rc == 0 && i < count; i++) rc = core_init(&set->shards[i], conf);
+    if (rc == 0) rc = shards_recover(set);
     shards_limit(set,
                  &(struct shard_limits){conf->global_max_clients, conf->global_max_connections});
     if (rc == 0)

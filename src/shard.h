@@ -21,9 +21,12 @@ struct shard_limits {
     int64_t max_clients, max_connections; /* -1: none */
 };
 
-/* Makes `count` shards, not yet running.  conf, log and listeners outlive them.  E_NOMEM, E_IO. */
+/* Makes `count` shards, not yet running; with a folder they are brought to where those that wrote
+ * the log in it ended.  conf, log and listeners outlive them.  E_NOMEM; E_IO, E_EXISTS, E_INVALID.
+ */
 MUST_USE int shards_new(struct shard_set **out, unsigned count, const struct conf *conf,
-                        struct listeners *listeners, struct log *log, uint64_t seed);
+                        const char *folder, struct listeners *listeners, struct log *log,
+                        uint64_t seed);
 MUST_USE int shards_start(struct shard_set *set); /* E_IO: no thread; shards_free() is due */
 /* Every client gets its DISCONNECT and some time to take it; then the threads end by themselves. */
 void shards_stop(struct shard_set *set);

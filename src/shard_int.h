@@ -55,6 +55,7 @@ struct shard {
     /* Any thread: a stack, newest first.  seq_cst: push pairs with the look after
      * loop_sleep_begin(). */
     _Atomic(struct shard_task *) tasks;
+    _Atomic bool store_news; /* by the store's threads; seq_cst, as `tasks` */
     pthread_t thread;
     bool started;
 };

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/loglevel.h"
 #include "base/rng.h"
@@ -63,8 +64,9 @@ struct world {
     unsigned clients, clients_max;
     struct list conns;
     struct pipe log;
-    uint64_t now_ms, seed;
+    uint64_t now_ms, seed, runs;
     struct rng rng;
+    struct store_disk *disk; /* NULL: nothing is kept */
     bool shuffle;
 };
 
@@ -104,10 +106,10 @@ static void on_log(void *ctx, unsigned type, const char *line)
     pipe_put(&w->log, bytes_of("\n", 2));
 }
 
-static bool on_admit(void *ctx)
+static bool on_admit(void *ctx, bool always)
 {
     struct world *w = ctx;
-    if (w->clients_max && w->clients >= w->clients_max) return false;
+    if (!always && w->clients_max && w->clients >= w->clients_max) return false;
     w->clients++;
     return true;
 }
@@ -140,23 +142,38 @@ void world_defaults(struct core_config *cfg)
     };
 }
 
-static void shard_init(struct world *w, unsigned shard)
+static void shard_init(struct world *w, unsigned shard, struct store *store)
 {
     struct wshard *s = &w->shards[shard];
     const struct core_env env = {w, on_log, on_admit, on_gone};
     for (unsigned src = 0; src < w->shard_count; src++) list_init(&s->inbox[src]);
-    if (store_mem_open(&s->store, shard, w->shard_count) < 0) abort();
+    s->store = store;
+    if (store == NULL && store_mem_open(&s->store, shard, w->shard_count) < 0) abort();
     if (core_new(&s->core, &w->cfg, &env, s->store, shard, w->shard_count, w->seed, w->now_ms,
                  WALL_START_MS + w->now_ms) < 0)
         abort();
 }
 
-struct world *world_new(unsigned shards, const struct core_config *cfg, uint64_t seed)
+/* Cores, recovered from the disk if there is one. */
+static void run_begin(struct world *w, unsigned shards)
 {
     ASSERT(shards > 0 && shards <= CORE_MAX_SHARDS);
-    struct world *w = must(calloc(1, sizeof *w));
+    struct store *doors[CORE_MAX_SHARDS] = {NULL};
     w->shards = must(calloc(shards, sizeof *w->shards));
     w->shard_count = shards;
+    w->next_shard = 0;
+    if (w->disk && store_disk_open(doors, shards, w->disk) < 0) abort();
+    for (unsigned i = 0; i < shards; i++) shard_init(w, i, doors[i]);
+    for (unsigned i = 0; i < shards; i++)
+        if (core_recover(w->shards[i].core) < 0) abort();
+    for (unsigned i = 0; i < shards; i++) core_begin(w->shards[i].core);
+}
+
+struct world *world_new_on(struct store_disk *disk, unsigned shards, const struct core_config *cfg,
+                           uint64_t seed)
+{
+    struct world *w = must(calloc(1, sizeof *w));
+    w->disk = disk;
     if (cfg)
         w->cfg = *cfg;
     else
@@ -166,8 +183,13 @@ struct world *world_new(unsigned shards, const struct core_config *cfg, uint64_t
     w->rng.state = seed;
     list_init(&w->conns);
     world_listener_add(w);
-    for (unsigned i = 0; i < shards; i++) shard_init(w, i);
+    run_begin(w, shards);
     return w;
+}
+
+struct world *world_new(unsigned shards, const struct core_config *cfg, uint64_t seed)
+{
+    return world_new_on(NULL, shards, cfg, seed);
 }
 
 static void shard_fini(struct world *w, unsigned shard)
@@ -184,12 +206,46 @@ static void shard_fini(struct world *w, unsigned shard)
     store_close(s->store);
 }
 
-void world_free(struct world *w)
+static void run_end(struct world *w)
 {
-    while (!list_empty(&w->conns)) world_drop(CONTAINER_OF(w->conns.next, struct wconn, link));
     for (unsigned i = 0; i < w->shard_count; i++) shard_fini(w, i);
     ASSERT(w->clients == 0); /* every session_admit() had its session_gone() */
     free(w->shards);
+}
+
+static void run_again(struct world *w, unsigned shards, uint64_t down_ms)
+{
+    LIST_EACH_SAFE(it, next, &w->conns)
+    {
+        struct wconn *c = CONTAINER_OF(it, struct wconn, link);
+        if (c->core) core_conn_closed(c->core, E_EOF);
+        c->core = NULL;
+        c->closed = true;
+        c->in.len = 0;
+    }
+    run_end(w);
+    w->now_ms += down_ms + 1;
+    w->seed = hash_u64(w->seed, ++w->runs); /* as a new process draws another */
+    run_begin(w, shards);
+}
+
+void world_crash(struct world *w, unsigned shards, uint64_t down_ms)
+{
+    store_disk_crash(w->disk);
+    run_again(w, shards, down_ms);
+}
+
+void world_restart(struct world *w, unsigned shards, uint64_t down_ms)
+{
+    world_shutdown(w);
+    for (unsigned i = 0; i < w->shard_count; i++) core_flush(w->shards[i].core);
+    run_again(w, shards, down_ms);
+}
+
+void world_free(struct world *w)
+{
+    while (!list_empty(&w->conns)) world_drop(CONTAINER_OF(w->conns.next, struct wconn, link));
+    run_end(w);
     free(w->log.data);
     free(w);
 }
@@ -414,6 +470,7 @@ static bool turn(struct world *w, unsigned shard)
     for (struct cconn *ready; (ready = core_next_ready(core, &events)) != NULL; moved = true)
         handle_event(core_conn_owner(ready), events);
     for (unsigned dst = 0; dst < w->shard_count; dst++) moved |= core_mail_pending(core, dst) > 0;
+    core_flush(core);
     return moved | (core_next_due(core) <= w->now_ms);
 }
 

@@ -6,6 +6,7 @@
 #define TESTS_WORLD_H
 
 #include "core/core.h"
+#include "store/disk.h"
 
 struct world;
 struct wconn; /* a client's end of a connection */
@@ -15,6 +16,15 @@ void world_defaults(struct core_config *cfg);
 
 /* cfg: NULL = world_defaults().  Same seed and same calls: same run.  Aborts without memory. */
 struct world *world_new(unsigned shards, const struct core_config *cfg, uint64_t seed);
+/* The same on a simulated disk, which outlives it: what an earlier world left there is recovered.
+ */
+struct world *world_new_on(struct store_disk *disk, unsigned shards, const struct core_config *cfg,
+                           uint64_t seed);
+/* Power is lost and comes back after down_ms, with so many shards: what was not safe is gone
+ * (store_disk_crash), every connection is closed, and the cores are recovered.  On a disk only. */
+void world_crash(struct world *w, unsigned shards, uint64_t down_ms);
+/* The same after a clean stop. */
+void world_restart(struct world *w, unsigned shards, uint64_t down_ms);
 void world_free(struct world *w); /* closes all connections first; frees every wconn */
 unsigned world_shards(const struct world *w);
 struct core *world_core(struct world *w, unsigned shard);

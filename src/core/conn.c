@@ -4,6 +4,8 @@
 #include "core/mailbox.h"
 #include "core/retained.h"
 
+enum { CIRCLE_MAX = 64 }; /* readers that wait for each other, looked at in a row */
+
 static const char *conn_name(const struct cconn *c)
 {
     return c->session ? c->session->client_id : "<unknown>";
@@ -227,6 +229,7 @@ void conn_pause_on(struct cconn *publisher, struct list *waiters)
 {
     if (publisher->waiting.next) return; /* it waits for somebody already */
     publisher->paused = true;
+    publisher->waits_for = NULL;
     publisher->core->stats.publishers_paused++;
     list_push(waiters, &publisher->waiting);
 }
@@ -240,19 +243,27 @@ void conn_resume(struct cconn *c)
     if (c->state != CONN_CLOSING) conn_ready(c, CORE_EV_RESUME);
 }
 
-void conn_pause_remote(struct cconn *c, bool pause)
+/* Clients that flood each other must not wait for each other: the acknowledgements that would make
+ * room lie behind publishes that are not read.  So the wait that would close a circle is left out:
+ * on one shard any circle; of two clients on two shards, that of the one on the lower shard. */
+static bool closes_circle(const struct cconn *reader, const struct cconn *publisher)
 {
-    if (pause) {
-        c->core->stats.publishers_paused += !c->paused;
-        c->paused = true;
-        c->remote_pauses++;
-    } else if (c->remote_pauses && --c->remote_pauses == 0 && c->waiting.next == NULL) {
-        conn_resume(c);
-    }
+    int hops = 0;
+    while (reader && reader != publisher && reader->waiting.next && ++hops < CIRCLE_MAX)
+        reader = reader->waits_for;
+    return reader == publisher;
+}
+
+static bool closes_remote_circle(const struct cconn *reader, const struct pub *p)
+{
+    const struct remote_waiter *by = &reader->paused_by;
+    return reader->remote_pauses && by->session == p->origin_session && by->shard == p->origin &&
+           reader->core->shard < p->origin;
 }
 
 static void wait_remote(struct cconn *reader, const struct pub *p)
 {
+    if (closes_remote_circle(reader, p)) return;
     for (uint32_t i = 0; i < reader->remote_waiter_count; i++)
         if (reader->remote_waiters[i].session == p->origin_session &&
             reader->remote_waiters[i].shard == p->origin)
@@ -263,7 +274,32 @@ static void wait_remote(struct cconn *reader, const struct pub *p)
     if (reader->remote_waiters == NULL) return;
     reader->remote_waiters[reader->remote_waiter_count++] =
         (struct remote_waiter){p->origin, p->origin_session};
-    mail_session(reader->core, p->origin, MAIL_PAUSE, p->origin_session);
+    mail_pause(reader->core, p->origin, MAIL_PAUSE, p->origin_session, reader->session->id);
+}
+
+/* c, on the lower shard, is to wait for a reader that waits for it: that one need not. */
+static void release_circle(struct cconn *c, struct remote_waiter reader)
+{
+    struct remote_waiter *all = c->remote_waiters;
+    for (uint32_t i = 0; c->core->shard < reader.shard && i < c->remote_waiter_count; i++) {
+        if (all[i].shard != reader.shard || all[i].session != reader.session) continue;
+        all[i] = all[--c->remote_waiter_count];
+        mail_pause(c->core, reader.shard, MAIL_RESUME, reader.session, c->session->id);
+        return;
+    }
+}
+
+void conn_pause_remote(struct cconn *c, struct remote_waiter reader, bool pause)
+{
+    if (pause) {
+        c->paused_by = reader;
+        release_circle(c, reader);
+        c->core->stats.publishers_paused += !c->paused;
+        c->paused = true;
+        c->remote_pauses++;
+    } else if (c->remote_pauses && --c->remote_pauses == 0 && c->waiting.next == NULL) {
+        conn_resume(c);
+    }
 }
 
 void conn_congest(struct cconn *reader, const struct pub *p)
@@ -274,10 +310,13 @@ void conn_congest(struct cconn *reader, const struct pub *p)
         reader->congested_ms = core->now_ms;
         list_push(&core->congested, &reader->congested);
     }
-    if (p->from && p->from->conn)
-        conn_pause_on(p->from->conn, &reader->waiters);
-    else if (p->origin != core->shard && p->origin_session)
+    struct cconn *publisher = p->from ? p->from->conn : NULL;
+    if (publisher && !publisher->waiting.next && !closes_circle(reader, publisher)) {
+        conn_pause_on(publisher, &reader->waiters);
+        publisher->waits_for = reader;
+    } else if (publisher == NULL && p->origin != core->shard && p->origin_session) {
         wait_remote(reader, p);
+    }
 }
 
 void conn_release_waiters(struct cconn *reader)
@@ -286,8 +325,8 @@ void conn_release_waiters(struct cconn *reader)
     while (!list_empty(&reader->waiters))
         conn_resume(CONTAINER_OF(reader->waiters.next, struct cconn, waiting));
     for (uint32_t i = 0; i < reader->remote_waiter_count; i++)
-        mail_session(reader->core, reader->remote_waiters[i].shard, MAIL_RESUME,
-                     reader->remote_waiters[i].session);
+        mail_pause(reader->core, reader->remote_waiters[i].shard, MAIL_RESUME,
+                   reader->remote_waiters[i].session, reader->session ? reader->session->id : 0);
     reader->remote_waiter_count = 0;
 }
 

@@ -1,6 +1,7 @@
 /* CONNECT: who may come in, with which session, and what CONNACK says (5.0 section 3.1, 3.2).  The
  * order of CONNACK's properties is mosquitto's (CONTRACT section 1).  The shard's thread. */
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/retained.h"
 
 enum { CLIENT_ID_MAX = 65535, ASSIGNED_RANDOM = 26 };
@@ -131,6 +132,7 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
     will->delay_s = v5 && mqtt_has(&w->props, MQTT_P_WILL_DELAY) ? w->props.will_delay : 0;
     will->qos = w->qos;
     will->retain = w->retain;
+    will->again_ms = 0;
     return will;
 }
 
@@ -171,7 +173,7 @@ static int open_session(struct cconn *c, struct entry *e, struct session **out, 
         *out = s;
         return 0;
     }
-    if (!core->env.session_admit(core->env.ctx)) return E_FULL;
+    if (!core->env.session_admit(core->env.ctx, false)) return E_FULL;
     int rc = session_new(out, core, e->id);
     if (rc < 0) core->env.session_gone(core->env.ctx);
     return rc;
@@ -247,12 +249,12 @@ static int accept_client(struct cconn *c, struct entry *e)
     adopt_limits(c, e);
     c->version = e->m.version;
     s->version = e->m.version;
-    mem_free(s->will);
-    s->will = will;
+    session_set_will(s, will);
     uint8_t *props = core_scratch(core, SCRATCH_REPLY, 64 + e->id.n);
     uint8_t *d = props ? conn_reserve(c, MQTT_SMALL_MAX + 64 + e->id.n) : NULL;
     session_attach(s, c);
     session_set_expiry(s, expiry_wanted(&e->m));
+    journal_meta(s);
     if (d == NULL) return E_NOMEM;
     struct bytes block = bytes_of(props, (size_t)(accept_props(c, e, props) - props));
     bool say_present = present && c->version != MQTT_V31; /* [MQTT-3.2.2-2], [MQTT-3.2.2-3] */

@@ -4,11 +4,12 @@
 #include <stdio.h>
 
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
 
-enum { SLOTS_FIRST = 64, EXPIRY_SWEEP_MS = 1000 };
+enum { SLOTS_FIRST = 64, EXPIRY_SWEEP_MS = 1000, STORE_RETRY_MS = 1 };
 
 void core_log(struct core *core, unsigned type, const char *fmt, ...)
 {
@@ -40,6 +41,19 @@ struct session *core_session(const struct core *core, session_id id)
     if (id == 0 || at >= core->slot_count) return NULL;
     const struct slot *slot = &core->slots[at];
     return slot->generation == id >> 32 ? slot->session : NULL;
+}
+
+int core_fetch(struct core *core, store_ref ref, struct blob **body)
+{
+    int rc = store_fetch(core->store, ref, body);
+    if (rc == 0 && core->keeps) msg_of(*body)->seq = ref;
+    return rc;
+}
+
+void core_drop(struct core *core, store_ref ref)
+{
+    if (core->ending && core->keeps) return; /* it is needed when we are there again */
+    store_drop(core->store, ref);
 }
 
 static int slots_grow(struct core *core)
@@ -90,6 +104,8 @@ static void core_destroy(struct core *core)
     for (int i = 0; i < SCRATCH_COUNT; i++) mem_free(core->scratches[i].p);
     ptrmap_fini(&core->subid_index);
     mem_free(core->subid_sets);
+    checkpoint_free(core);
+    buf_fini(&core->journal);
     mem_free(core->pending);
     mem_free(core->slots);
     mem_free(core->retain_sweep);
@@ -106,23 +122,26 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     core->cfg = *cfg;
     core->env = *env;
     core->store = store;
+    core->keeps = core->journaling = store_keeps(store);
     core->shard = shard;
     core->shards = shards;
     core->seed = seed;
     core->now_ms = now_ms;
     core->wall_ms = wall_ms;
-    core->rng.state = seed ^ hash_u64(shard, seed);
+    /* Names of sessions are drawn from it: not the same ones after a restart with the same seed. */
+    core->rng.state = seed ^ hash_u64(shard, seed) ^ hash_u64(store_end(store), seed);
     core->generation = 1;
     list_init(&core->ready);
     list_init(&core->congested);
     list_init(&core->mail_waiters);
+    list_init(&core->store_waiters);
     list_init(&core->conns);
     list_init(&core->fetching);
     timers_init(&core->timers, now_ms);
     ptrmap_init(&core->sessions, session_hash, seed);
     ptrmap_init(&core->groups, share_group_hash, seed);
     ptrmap_init(&core->subid_index, subid_hash, seed);
-    if (trie_init(&core->trie, seed) < 0 ||
+    if (trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
         retain_new(&core->retain, seed, retained_release, core) < 0) {
         core_destroy(core);
         return E_NOMEM;
@@ -148,7 +167,8 @@ void core_free(struct core **core_ptr)
     struct core *core = *core_ptr;
     if (core == NULL) return;
     *core_ptr = NULL;
-    core->shutting_down = true;
+    core->shutting_down = core->ending = true;
+    core->journaling = false;
     sessions_free(core);
     share_free(core);
     mailbox_free(core);
@@ -174,8 +194,12 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
 
 uint64_t core_next_due(const struct core *core)
 {
-    if (!list_empty(&core->fetching) || !list_empty(&core->ready)) return core->now_ms;
+    if (!list_empty(&core->ready)) return core->now_ms;
+    /* The store wakes us; but it may do so when we are not asleep yet. */
+    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters))
+        return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));
+    due = min_u64(due, checkpoint_due(core));
     return core->retain_expiring ? min_u64(due, core->retain_sweep_ms) : due;
 }
 
@@ -205,7 +229,8 @@ int core_publish(struct core *core, struct bytes topic, struct bytes payload, ui
                     .expiry_s = MQTT_NO_EXPIRY,
                     .origin = core->shard};
     const struct route *r = route_get(core, topic, p.hash);
-    int rc = (retain || r->durable) ? pub_store(core, &p) : 0;
+    p.remote = r->remote;
+    int rc = r->durable ? pub_store(core, &p) : 0; /* a retained $SYS value need not last */
     if (rc == 0) router_publish(core, &p, r);
     blob_unref(p.blob);
     return rc;

@@ -5,7 +5,8 @@
  *
  * One turn of a shard (src/shard.c), and of a simulated one (tests/world.c):
  *   core_tick -> core_mail_in* -> core_input* -> core_settle
- *   -> core_mail_take* -> core_next_ready* { core_output, core_output_sent, close, resume } */
+ *   -> core_mail_take* -> core_next_ready* { core_output, core_output_sent, close, resume }
+ *   -> core_flush */
 #ifndef CORE_CORE_H
 #define CORE_CORE_H
 
@@ -32,6 +33,7 @@ struct core_config {
     uint64_t max_queued_bytes;      /* payload bytes of the same; 0 = no limit */
     bool queue_qos0_messages;       /* also for offline sessions */
     bool upgrade_outgoing_qos;      /* deliver with the subscription's QoS */
+    bool shared_round_robin;        /* members of a group in turn; else the least busy one */
     bool allow_zero_length_clientid;
     bool retain_available;
     uint32_t retain_expiry_interval_s;       /* 0 = never */
@@ -71,7 +73,7 @@ struct core_env {
     void *ctx;
     void (*log)(void *ctx, unsigned log_type, const char *line); /* enum log_type */
     /* A new session wants in (global_max_clients); false = refused with 0x97 / 3. */
-    bool (*session_admit)(void *ctx);
+    bool (*session_admit)(void *ctx, bool always); /* always: it was there before; counted */
     void (*session_gone)(void *ctx);
 };
 
@@ -92,8 +94,8 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t sessions;                            /* gauge */
     uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */
     uint64_t retained, retained_bytes;            /* gauges; bytes = topic, properties, payload */
-    uint64_t queued, queued_bytes;                /* gauges: messages waiting in sessions' queues */
-    uint64_t inflight;                            /* gauge: unacknowledged deliveries */
+    uint64_t queued, queued_bytes; /* gauges: waiting in sessions' queues and groups */
+    uint64_t inflight;             /* gauge: unacknowledged deliveries */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on
@@ -154,8 +156,21 @@ void core_output_sent(struct cconn *c, size_t n);
 /* ---- store ---- */
 
 /* Looks how far the store is and releases the acknowledgements that waited (core_stored).  Whether
- * something still waits: then call again soon. */
+ * something still waits: then call again when the store has moved. */
 bool core_settle(struct core *core);
+/* The turn is over: what it did goes to the store. */
+void core_flush(struct core *core);
+/* Whether core_settle() would find something new; to be asked before sleeping. */
+bool core_store_news(const struct core *core);
+
+/* Reads everything the store has of an earlier run, before anything else is done with this core.
+ * Every core of the broker does so, each may on a thread of its own; then core_begin() on one of
+ * them, and the mail they have for each other is to be delivered before a client is let in.  What
+ * is damaged was logged by the store.  E_NOMEM, E_IO. */
+MUST_USE int core_recover(struct core *core);
+void core_begin(struct core *core);
+/* Topic and time of a message as the store has it; views into body.  False: it is none. */
+bool core_message_topic(struct bytes body, struct bytes *topic, uint64_t *time_ms);
 
 /* ---- mail between cores ---- */
 

@@ -35,9 +35,11 @@ enum {
     COLD_MAX = 32,            /* core->cold: misses of the route cache, less the hits */
     REMOTE_WAITERS = 64,      /* publishers on other shards that wait for one reader */
     STALE_MAX = 256,          /* see struct rjob */
+    STREAM_ANY = CORE_MAX_SHARDS,
 };
 
-#define SUBID_SET_FLAG 0x80000000u
+#define SUBID_SET_FLAG   0x80000000u
+#define PENDING_UNSEALED UINT64_MAX
 
 /* Stable names of sessions: used wherever a pointer could outlive its session. */
 typedef uint64_t session_id; /* slot | generation << 32; 0 = none */
@@ -47,6 +49,7 @@ struct will {
     uint32_t expiry_s, delay_s;
     uint8_t qos;
     bool retain;
+    uint32_t again_ms; /* it is due and waits for room in the store; 0: not yet due */
     uint8_t data[];
 };
 
@@ -100,6 +103,13 @@ struct session {
     uint64_t route_mark[2]; /* core.route_serial when it last became a target, by No Local */
     uint32_t route_at[2];   /* and which target that was */
     uint64_t ends_ms;       /* offline: when the session expires; UINT64_MAX never */
+    uint64_t sid;           /* its name in the journal */
+    uint64_t away_ms;       /* offline: since when, wall clock */
+    uint32_t unsafe_count; /* answers and deliveries of whatever connection that wait for the log */
+    uint32_t held_count;   /* QoS 2 deliveries whose packet identifier is not safe yet */
+    bool logged;           /* it outlives the process: what happens to it is journaled */
+    bool begins;           /* and the journal does not say yet that it is there */
+    uint8_t stream;        /* recovery: the shard that it was on */
 };
 
 enum conn_state { CONN_NEW, CONN_UP, CONN_CLOSING };
@@ -116,15 +126,17 @@ struct cconn {
     void *owner;
     char *peer;
     struct buf out;
-    struct list all;       /* in core->conns */
-    struct list ready;     /* in core->ready */
-    struct list congested; /* in core->congested */
-    struct list fetching;  /* in core->fetching */
-    struct list waiters;   /* publishers (cconn.waiting) that wait until this reader has room */
-    struct list waiting;   /* in a reader's waiters, or in core->mail_waiters */
+    struct list all;         /* in core->conns */
+    struct list ready;       /* in core->ready */
+    struct list congested;   /* in core->congested */
+    struct list fetching;    /* in core->fetching */
+    struct list waiters;     /* publishers (cconn.waiting) that wait until this reader has room */
+    struct list waiting;     /* in a reader's waiters, core->mail_waiters or ->store_waiters */
+    struct cconn *waits_for; /* the reader in whose waiters it is, if it is in one's */
     struct remote_waiter *remote_waiters;
     uint32_t remote_waiter_count;
-    struct timer timer; /* CONNECT timeout, then keep alive */
+    struct remote_waiter paused_by; /* the last reader on another shard that wanted it to wait */
+    struct timer timer;             /* CONNECT timeout, then keep alive */
     struct alias_in alias_in;
     struct alias_out alias_out;
     uint64_t last_packet_ms, congested_ms;
@@ -158,6 +170,11 @@ struct pub {
     uint8_t qos;
     bool retain;
     bool internal;        /* from the broker itself */
+    bool later;           /* stored first, routed when that is safe */
+    bool is_will;         /* of `from` */
+    bool unasked;         /* to a session whose own subscriptions do not tell that it gets this */
+    uint16_t in2_id;      /* QoS 2 from a session: its packet identifier */
+    uint64_t remote;      /* shards that it is mailed to, as the log is to know */
     struct session *from; /* local publisher, for No Local and backpressure; or NULL */
     unsigned origin;      /* shard of the publisher */
     session_id origin_session;
@@ -194,11 +211,11 @@ struct route_slot {
 
 /* An acknowledgement that waits for the store. */
 struct pending {
-    uint64_t seq;
+    uint64_t seq; /* PENDING_UNSEALED: that of the journal of this turn */
     session_id session;
-    uint32_t epoch;
+    uint32_t epoch; /* of the session; of a SUBACK: its fence */
     uint16_t packet_id;
-    uint8_t type; /* MQTT_PUBACK, MQTT_PUBREC, or 0: nothing to answer */
+    uint8_t type; /* of the packet to send: an acknowledgement, SUBACK, PUBLISH, or 0: none */
     uint8_t reason;
     bool route; /* blob is to be routed first; see publish_stored() */
     struct blob *blob;
@@ -237,7 +254,7 @@ struct core {
     struct ptrmap sessions; /* by client id */
     struct slot *slots;
     uint32_t slot_count, slot_free;
-    struct list ready, congested, mail_waiters, conns;
+    struct list ready, congested, mail_waiters, store_waiters, conns;
     struct trie trie;
     uint64_t generation; /* of the subscriptions: a change makes every cached route stale */
     struct route_slot routes[ROUTE_SLOTS];
@@ -259,6 +276,17 @@ struct core {
     uint32_t spare_count;
     struct pending *pending; /* ring, by sequence */
     uint32_t pending_head, pending_count, pending_cap;
+    uint32_t unsealed_count;   /* of them, those that wait for this turn's journal */
+    bool keeps;                /* the store does */
+    bool journaling;           /* and we are not being recovered or freed */
+    bool journal_torn;         /* an entry could not be written: a checkpoint is due */
+    struct buf journal;        /* entries of this turn */
+    uint64_t journal_seq;      /* of the last that was stored */
+    uint64_t polled;           /* what store_poll() said last */
+    struct recovery *recovery; /* while core_recover() runs */
+    unsigned stream;           /* then: the shard whose record this is, or STREAM_ANY */
+    bool journal_ordered;      /* it says what a message that is stored next may depend on */
+    struct checkpoint *checkpoint;
     struct fence *fences;
     struct sub *remote_subs; /* the other shards' interests */
     struct ask *asks;        /* retained questions of other shards */
@@ -270,6 +298,7 @@ struct core {
     struct list fetching; /* connections whose next message the store is reading */
     uint64_t ids_made;
     bool shutting_down;
+    bool ending;          /* core_free() */
     struct route scratch; /* last: it ends in a flexible member that it does not use */
 };
 
@@ -279,6 +308,9 @@ uint8_t *core_scratch(struct core *core, enum scratch_use use, size_t n); /* NUL
 int core_slot_take(struct core *core, struct session *s);
 void core_slot_give(struct core *core, struct session *s);
 struct session *core_session(const struct core *core, session_id id); /* NULL when it is gone */
+/* The store's, but a body knows its sequence, and what outlives us is not given back at the end. */
+MUST_USE int core_fetch(struct core *core, store_ref ref, struct blob **body);
+void core_drop(struct core *core, store_ref ref);
 
 /* ---- conn.c: output side of a connection ---- */
 void conn_ready(struct cconn *c, unsigned events);
@@ -302,7 +334,7 @@ void conn_pause_on(struct cconn *publisher, struct list *waiters);
 /* What it waited for is over; it goes on when nothing else holds it. */
 void conn_resume(struct cconn *c);
 /* A reader on another shard has said that it is to wait, or need not any more. */
-void conn_pause_remote(struct cconn *c, bool pause);
+void conn_pause_remote(struct cconn *c, struct remote_waiter reader, bool pause);
 void conn_congested_tick(struct core *core);
 uint64_t conn_congested_due(const struct core *core); /* UINT64_MAX: none */
 /* The session's window has room for another delivery. */
@@ -322,6 +354,8 @@ struct session *session_find(struct core *core, struct bytes client_id);
 int session_new(struct session **out, struct core *core, struct bytes client_id);
 void session_free(struct session *s); /* ends it: will, subscriptions, queue */
 void session_attach(struct session *s, struct cconn *c);
+/* Takes w over, or NULL; the last one is taken back [MQTT-3.1.2-10] unless it is due. */
+void session_set_will(struct session *s, struct will *w);
 /* The connection is gone: will, expiry.  NULL when the session ended with it (or `ends`). */
 struct session *session_detach_for(struct session *s, bool ends);
 void session_detach(struct session *s);
@@ -334,10 +368,22 @@ bool topic_is_reserved(
     struct bytes topic); /* starts with '$' and is not for clients to publish to */
 int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body);
 void pending_free(struct core *core);
-/* Makes the blob and appends it; p->seq is set.  E_FULL, E_NOMEM. */
+/* Something to send to c when this turn's journal is safe: what the standard lets be said only when
+ * it cannot be forgotten.  Ends the connection when there is no memory. */
+void pending_journal(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t reason);
+int pending_fence(struct core *core, uint32_t token); /* fence_answered() then */
+/* Whether nothing that was taken before `seq` waits to be routed. */
+bool pending_routed(const struct core *core, uint64_t seq);
+/* The turn's journal has got its sequence. */
+void pending_sealed(struct core *core, uint64_t seq);
+/* Makes the blob and appends it; p->seq is set.  Errors of store_append(). */
 MUST_USE int pub_store(struct core *core, struct pub *p);
 
 /* ---- subscribe.c ---- */
+/* A subscription as it was, without SUBACK or retained messages: recovery.  E_FULL, E_NOMEM. */
+int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
+                        uint32_t subid);
+void session_unsubscribe(struct session *s, struct bytes filter); /* likewise */
 int conn_handle_subscribe(struct cconn *c, struct bytes body);
 int conn_handle_unsubscribe(struct cconn *c, struct bytes body);
 /* Subscriptions of a session ends. */
@@ -352,7 +398,13 @@ void session_unsent_all(
     struct session *s); /* the connection is gone: nothing in flight counts as sent */
 void session_mark_sent(struct session *s,
                        struct inflight_entry *e); /* e->tag says that it is unsent */
+/* PUBREC has come: the message is the client's, PUBREL is due. */
+void inflight_received(struct session *s, struct inflight_entry *e);
 void session_settle(struct session *s, struct inflight_entry *e); /* done: gives everything back */
+/* The message an entry of the window carries is fetched again; errors of store_fetch(). */
+MUST_USE int inflight_warm(struct session *s, struct inflight_entry *e);
+/* And is not kept in memory while the client is away. */
+void session_cool(struct session *s);
 void session_retry_fired(struct timer *t, void *ctx);
 void session_retry_arm(struct session *s);
 
@@ -418,9 +470,19 @@ void deliver_pull(struct cconn *c);
 void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid);
 void deliver_resend(struct cconn *c,
                     struct inflight_entry *e); /* on the live connection, DUP set */
-bool deliver_has_more(const struct cconn *c);  /* a pull would find something */
+/* A QoS 2 delivery whose packet identifier is safe now. */
+void deliver_held(struct cconn *c, uint16_t packet_id);
+bool deliver_has_more(const struct cconn *c); /* a pull would find something */
 /* Queue length of a connected session above which its publishers wait. */
 uint32_t deliver_queue_soft(const struct core *core);
 void queue_item_release(struct core *core, const struct outq_item *item);
+/* The sequence of a queued message that the store keeps and the queue holds there; 0: none.  What a
+ * group may ask back at any time is in memory as well. */
+static inline uint64_t item_seq(const struct core *core, const struct outq_item *item)
+{
+    if (!core->keeps) return 0;
+    if (item->flags & OUTQ_STORED) return item->ref;
+    return item->flags & OUTQ_SHARE ? msg_of((struct blob *)(uintptr_t)item->ref)->seq : 0;
+}
 
 #endif

@@ -5,6 +5,7 @@
  * A QoS 0 message costs one copy and no allocation; QoS 1 and 2 keep a reference to the message's
  * blob in the inflight window until the client has answered. */
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -155,12 +156,19 @@ static uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32
 
 /* ---- queueing ---- */
 
+static void item_release(struct core *core, const struct outq_item *item)
+{
+    uint64_t seq = item_seq(core, item);
+    if (item->flags & OUTQ_STORED)
+        core_drop(core, item->ref);
+    else if (seq)
+        core_drop(core, seq);
+    if (!(item->flags & OUTQ_STORED)) blob_unref((struct blob *)(uintptr_t)item->ref);
+}
+
 void queue_item_release(struct core *core, const struct outq_item *item)
 {
-    if (item->flags & OUTQ_STORED)
-        store_drop(core->store, item->ref);
-    else
-        blob_unref((struct blob *)(uintptr_t)item->ref);
+    item_release(core, item);
     if (item->flags & OUTQ_SHARE) share_settled(core, item->subid);
     core->stats.queued--;
     core->stats.queued_bytes -= item->size;
@@ -180,30 +188,40 @@ static bool queue_full(const struct core *core, const struct session *s, size_t 
     return cfg->max_queued_bytes && s->queue.bytes + payload > cfg->max_queued_bytes;
 }
 
+/* The reference a queue holds on to a message; false without memory. */
+static bool item_hold(struct core *core, struct pub *p, const struct session *s,
+                      struct outq_item *item)
+{
+    bool shared = core->keeps && item->flags & OUTQ_SHARE;
+    bool stored = p->seq && s->expiry_s && !shared;
+    struct blob *b = stored && core->keeps ? NULL : pub_blob(p);
+    if (stored && (b || core->keeps)) {
+        item->flags |= OUTQ_STORED;
+        item->ref = store_hold(core->store, p->seq, b);
+        return true;
+    }
+    if (b == NULL) return false;
+    item->ref = (uint64_t)(uintptr_t)blob_ref(b);
+    if (shared && p->seq) (void)store_hold(core->store, p->seq, NULL);
+    return true;
+}
+
 static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                     unsigned flags, uint32_t subid)
 {
-    struct blob *b = pub_blob(p);
     struct outq_item item = {.subid = subid,
                              .size = (uint32_t)min_u64(p->payload.n, SIZE_CAP) & SIZE_CAP,
                              .qos = qos & 3u,
                              .flags = flags & 7u};
-    if (b && p->seq && s->expiry_s) {
-        item.flags |= OUTQ_STORED;
-        item.ref = store_hold(core->store, p->seq, b);
-    } else if (b) {
-        item.ref = (uint64_t)(uintptr_t)blob_ref(b);
-    }
-    if (b == NULL || outq_push(&s->queue, item) < 0) {
-        if (b && item.flags & OUTQ_STORED)
-            store_drop(core->store, item.ref);
-        else if (b)
-            blob_unref(b);
+    bool held = item_hold(core, p, s, &item);
+    if (!held || outq_push(&s->queue, item) < 0) {
+        if (held) item_release(core, &item);
         count_drop(core, &core->stats.dropped_no_memory, flags, subid);
         return;
     }
     core->stats.queued++;
     core->stats.queued_bytes += item.size;
+    if (p->unasked && item_seq(core, &item)) journal_queued(s, &item);
     struct cconn *c = s->conn;
     if (c == NULL || c->state != CONN_UP) return;
     /* Who publishes to itself must go on being read: its acknowledgements drain the queue. */
@@ -219,7 +237,7 @@ static void enqueue_within_limits(struct core *core, struct pub *p, struct sessi
         enqueue(core, p, s, qos, flags, subid);
         return;
     }
-    if (!s->full_logged)
+    if (!s->full_logged && core->recovery == NULL)
         core_log(core, LOG_T_NOTICE, "Outgoing messages are being dropped for client %s.",
                  s->client_id);
     s->full_logged = true;
@@ -237,6 +255,9 @@ static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, unsi
                          uint32_t subid, struct images *im)
 {
     uint32_t backlog = buf_len(&c->out);
+    /* Recovery has no connections: it would queue it for later. */
+    if (UNLIKELY(p->seq && core->cfg.queue_qos0_messages) && !(flags & OUTQ_SHARE))
+        journal_drop(c->session, p->seq);
     if (UNLIKELY(backlog > core->cfg.output_soft_bytes)) {
         if (c->slow || backlog > core->cfg.output_hard_bytes) {
             count_drop(core, &core->stats.dropped_slow_reader, flags, subid);
@@ -265,6 +286,22 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
     return e;
 }
 
+/* The packet identifier of a delivery goes to the journal.  Whether the packet itself has to wait
+ * until it is safe there: sent under another one after a crash, a QoS 2 message would be taken for
+ * a new one [MQTT-4.3.3-1].  At QoS 1 that is a duplicate, as it may be. */
+static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq)
+{
+    struct session *s = c->session;
+    if (seq == 0 || !s->logged) return false;
+    e->flags |= OUTQ_STORED | OUTQ_LOGGED;
+    (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
+    journal_sent(s, e, seq);
+    if (e->state == INFLIGHT_WAIT_PUBACK) return false;
+    s->held_count++;
+    pending_journal(c, MQTT_PUBLISH, e->packet_id, 0);
+    return true;
+}
+
 /* QoS 1 and 2 with the window open and nothing waiting. */
 static void deliver_window(struct core *core, struct pub *p, struct cconn *c, uint8_t qos,
                            unsigned flags, uint32_t subid, struct images *im)
@@ -277,14 +314,17 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
         return;
     }
     blob_ref(b);
+    if (UNLIKELY(s->logged) && window_log(c, e, p->seq)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc)) session_settle(s, e);
 }
 
 /* Whether a QoS 1 or 2 message can go out at once: nothing is before it, and it is fresh. */
-static bool may_go_now(const struct core *core, const struct pub *p, const struct session *s)
+static bool may_go_now(const struct core *core, const struct pub *p, const struct session *s,
+                       uint8_t qos)
 {
+    if (UNLIKELY(s->held_count) && qos < 2) return false;
     const struct cconn *c = s->conn;
     return c && c->state == CONN_UP && s->queue.count == 0 && s->unsent_count == 0 &&
            buf_len(&c->out) < core->cfg.output_soft_bytes && conn_window_open(c) &&
@@ -295,13 +335,15 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
              uint32_t subid, struct images *im)
 {
     struct cconn *c = s->conn;
+    if (UNLIKELY(core->recovery != NULL) && core->stream != STREAM_ANY && s->stream != core->stream)
+        return; /* that shard has not routed it, or not yet */
     if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
     if (qos > 0) {
-        if (LIKELY(may_go_now(core, p, s)))
+        if (LIKELY(may_go_now(core, p, s, qos)))
             deliver_window(core, p, c, qos, flags, subid, im);
         else
             enqueue_within_limits(core, p, s, qos, flags, subid);
-    } else if (LIKELY(c && c->state == CONN_UP && s->queue.qos0_count == 0)) {
+    } else if (LIKELY(c && c->state == CONN_UP && s->queue.qos0_count + s->held_count == 0)) {
         deliver_qos0(core, p, c, flags, subid, im);
     } else if (c || (core->cfg.queue_qos0_messages && s->expiry_s)) { /* in order behind those */
         enqueue_within_limits(core, p, s, 0, flags, subid);
@@ -315,13 +357,21 @@ void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t
 {
     struct images images;
     images_init(&images, false);
-    if (qos > 0 && may_go_now(core, p, s))
+    p->unasked = true;
+    if (qos > 0 && may_go_now(core, p, s, qos))
         deliver_window(core, p, s->conn, qos, OUTQ_RETAIN, subid, &images);
     else
         enqueue(core, p, s, qos, OUTQ_RETAIN, subid);
 }
 
 /* ---- pulling ---- */
+
+static void give_up(struct session *s, struct blob *b, const struct outq_item *item, uint64_t *why)
+{
+    count_drop(s->core, why, item->flags, item->subid);
+    if (item_seq(s->core, item)) journal_drop(s, msg_of(b)->seq);
+    blob_unref(b);
+}
 
 /* Sends a message that waited; takes over b's reference (QoS > 0) or gives it back.  settle: tells
  * a group when it is done. */
@@ -338,19 +388,20 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
                          .subid = real_subid(core, item->flags, item->subid)};
     o.expiry_s = expiry_left(core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0) {
-        count_drop(core, &core->stats.dropped_expired, item->flags, item->subid);
-        blob_unref(b);
+        give_up(s, b, item, &core->stats.dropped_expired);
         return;
     }
     struct inflight_entry *e = NULL;
     if (o.qos) {
         e = window_add(s, b, o.qos, item->flags & ~(unsigned)OUTQ_STORED, item->subid);
         if (e == NULL) {
-            count_drop(core, &core->stats.dropped_no_memory, item->flags, item->subid);
-            blob_unref(b);
+            give_up(s, b, item, &core->stats.dropped_no_memory);
             return;
         }
         o.packet_id = e->packet_id;
+        if (window_log(c, e, m->seq)) return;
+    } else if (item_seq(core, item)) {
+        journal_drop(s, m->seq); /* sent is done */
     }
     int rc = encode(c, &o);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc) && e) session_settle(s, e);
@@ -359,31 +410,46 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
     blob_unref(b);
 }
 
+/* Whether the oldest in the queue may be sent: the window is open, and a QoS 2 message that was
+ * before it has gone. */
+static bool may_follow(const struct cconn *c, const struct outq_item *head)
+{
+    if (c->session->held_count && head->qos < 2) return false;
+    return head->qos == 0 || conn_window_open(c);
+}
+
 /* 0: one was taken off the queue; E_AGAIN: nothing can be sent now. */
 static int pull_queue(struct cconn *c)
 {
     struct core *core = c->core;
     struct session *s = c->session;
     const struct outq_item *head = outq_peek(&s->queue);
-    if (head == NULL || (head->qos && !conn_window_open(c))) return E_AGAIN;
+    if (head == NULL || !may_follow(c, head)) return E_AGAIN;
     struct outq_item item = *head;
     struct blob *b = (struct blob *)(uintptr_t)item.ref;
     if (item.flags & OUTQ_STORED) {
-        int rc = store_fetch(core->store, item.ref, &b);
+        int rc = core_fetch(core, item.ref, &b);
         if (rc == E_AGAIN) {
             if (c->fetching.next == NULL) list_push(&core->fetching, &c->fetching);
             return E_AGAIN;
         }
-        store_drop(core->store, item.ref);
         if (rc < 0) b = NULL;
     }
     outq_pop(&s->queue);
+    checkpoint_queue_taken(core, s, 0);
     core->stats.queued--;
     core->stats.queued_bytes -= item.size;
-    if (b)
+    uint64_t seq = item_seq(core, &item);
+    if (b) {
         send_waiting(c, b, &item);
-    else
+    } else { /* the store has said which one is lost */
         count_drop(core, &core->stats.dropped_queue_full, item.flags, item.subid);
+        journal_drop(s, item.ref);
+    }
+    if (seq)
+        core_drop(core, seq);
+    else if (item.flags & OUTQ_STORED)
+        core_drop(core, item.ref);
     if (s->queue.count == 0) s->full_logged = false;
     return 0;
 }
@@ -425,8 +491,19 @@ static int pull_unsent(struct cconn *c)
 {
     struct session *s = c->session;
     if (s->out.count - s->unsent_count >= c->window) return E_AGAIN;
+    if (s->unsafe_count) return E_AGAIN; /* what the last connection brought is not safe yet */
     struct inflight_entry *e = inflight_find(&s->out, s->unsent_first);
     ASSERT(e != NULL && s->unsent_count > 0);
+    int rc = inflight_warm(s, e);
+    if (rc == E_AGAIN) {
+        if (c->fetching.next == NULL) list_push(&c->core->fetching, &c->fetching);
+        return E_AGAIN;
+    }
+    if (rc < 0) { /* the store has said which one is lost */
+        c->core->stats.publish_dropped++;
+        session_settle(s, e);
+        return 0;
+    }
     session_mark_sent(s, e);
     c->core->stats.resent++;
     send_inflight(c, e, true);
@@ -434,6 +511,15 @@ static int pull_unsent(struct cconn *c)
 }
 
 void deliver_resend(struct cconn *c, struct inflight_entry *e) { send_inflight(c, e, true); }
+
+void deliver_held(struct cconn *c, uint16_t packet_id)
+{
+    struct session *s = c->session;
+    struct inflight_entry *e = inflight_find(&s->out, packet_id);
+    ASSERT(s->held_count > 0);
+    if (--s->held_count == 0 && s->queue.count) conn_ready(c, CORE_EV_OUTPUT);
+    if (e && e->state == INFLIGHT_WAIT_PUBREC && e->body && !e->tag) send_inflight(c, e, false);
+}
 
 void deliver_pull(struct cconn *c)
 {
@@ -452,8 +538,10 @@ void deliver_pull(struct cconn *c)
 bool deliver_has_more(const struct cconn *c)
 {
     struct session *s = c->session;
-    if (s->unsent_count) return s->out.count - s->unsent_count < c->window;
+    if (s->unsent_count)
+        return s->out.count - s->unsent_count < c->window && s->unsafe_count == 0 &&
+               c->fetching.next == NULL;
     const struct outq_item *head = outq_peek(&s->queue);
-    if (head) return (head->qos == 0 || conn_window_open(c)) && c->fetching.next == NULL;
+    if (head) return may_follow(c, head) && c->fetching.next == NULL;
     return s->rjobs != NULL && rjobs_can_step(c);
 }

@@ -156,6 +156,12 @@ enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used
             in = bytes_skip(in, whole);
             packets++;
             rc = c->state == CONN_UP ? dispatch(c, &f, body) : first_packet(c, &f, body);
+            if (UNLIKELY(rc == E_AGAIN)) { /* the store has no room: this packet comes again */
+                in = bytes_of(body.p - f.head_len, in.n + whole);
+                packets--;
+                conn_pause_on(c, &core->store_waiters);
+                break;
+            }
         }
         if (UNLIKELY(rc < 0)) {
             fail(c, rc);

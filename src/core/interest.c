@@ -67,7 +67,7 @@ static void fence_done(struct core *core, struct fence *f)
             uint8_t *d = conn_reserve(c, f->len);
             if (d) conn_commit(c, (size_t)(put_mem(d, bytes_of(f->suback, f->len)) - d));
         }
-        rjobs_start(s);
+        if (f->suback[0] >> 4 == MQTT_SUBACK) rjobs_start(s);
     }
     mem_free(f);
 }
@@ -79,6 +79,8 @@ static void fence_start(struct core *core, struct fence *f, uint64_t mask, bool 
     f->next = core->fences;
     core->fences = f;
     f->waiting = 1; /* held while posting */
+    struct session *s = core_session(core, f->session);
+    if (s && s->logged && pending_fence(core, f->token) == 0) f->waiting++;
     for (unsigned dst = 0; dst < core->shards; dst++) {
         uint8_t *d = mask >> dst & 1 ? mail_begin(core, dst, MAIL_FENCE, 8) : NULL;
         if (d == NULL) continue;
@@ -107,7 +109,7 @@ static uint64_t other_shards(const struct core *core)
     return all & ~((uint64_t)1 << core->shard);
 }
 
-void interest_fence(struct cconn *c, struct bytes suback, bool deep)
+static void reply(struct cconn *c, struct bytes suback, uint64_t shards, bool deep)
 {
     struct core *core = c->core;
     struct fence *f = mem_alloc(sizeof *f + suback.n);
@@ -118,8 +120,16 @@ void interest_fence(struct cconn *c, struct bytes suback, bool deep)
     *f = (struct fence){
         .session = c->session->id, .epoch = c->session->epoch, .len = (uint32_t)suback.n};
     memcpy(f->suback, suback.p, suback.n);
-    fence_start(core, f, other_shards(core) | (deep ? (uint64_t)1 << core->shard : 0), deep);
+    fence_start(core, f, shards, deep);
 }
+
+void interest_fence(struct cconn *c, struct bytes suback, bool deep)
+{
+    const struct core *core = c->core;
+    reply(c, suback, other_shards(core) | (deep ? (uint64_t)1 << core->shard : 0), deep);
+}
+
+void interest_reply(struct cconn *c, struct bytes unsuback) { reply(c, unsuback, 0, false); }
 
 static void on_fence(struct core *core, unsigned src, struct rd *r)
 {

@@ -2,6 +2,7 @@
  * place, as from a socket: no memory is shared between shards, so nothing is counted atomically. */
 #include "core/mailbox.h"
 
+#include "core/journal.h"
 #include "core/retained.h"
 #include "core/share.h"
 
@@ -92,10 +93,11 @@ void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned
     if (d) mail_end(core, dst, mail_put_pub(d, p, flags));
 }
 
-void mail_session(struct core *core, unsigned dst, enum mail_kind kind, session_id session)
+void mail_pause(struct core *core, unsigned dst, enum mail_kind kind, session_id publisher,
+                session_id reader)
 {
-    uint8_t *d = mail_begin(core, dst, kind, 8);
-    if (d) mail_end(core, dst, mail_put_u64(d, session));
+    uint8_t *d = mail_begin(core, dst, kind, 16);
+    if (d) mail_end(core, dst, mail_put_u64(mail_put_u64(d, publisher), reader));
 }
 
 bool mail_full(const struct core *core, unsigned dst)
@@ -108,16 +110,18 @@ static void on_publish(struct core *core, struct rd *r)
     struct pub p;
     unsigned flags = mail_get_pub(r, &p);
     if (flags & MAIL_RETAIN_SET) retained_set(core, &p);
+    if (flags & MAIL_ROUTE && p.seq) journal_arrived(core, p.seq);
     if (flags & MAIL_ROUTE) router_deliver(core, &p, route_get(core, p.topic, p.hash));
     blob_unref(p.blob);
 }
 
-static void on_pause(struct core *core, unsigned kind, struct rd *r)
+static void on_pause(struct core *core, unsigned src, unsigned kind, struct rd *r)
 {
     struct session *s = core_session(core, mail_u64(r));
+    struct remote_waiter reader = {.shard = src, .session = mail_u64(r)};
     struct cconn *c = s ? s->conn : NULL;
     if (c == NULL || c->state != CONN_UP) return;
-    conn_pause_remote(c, kind == MAIL_PAUSE);
+    conn_pause_remote(c, reader, kind == MAIL_PAUSE);
 }
 
 static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
@@ -127,11 +131,13 @@ static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
     else if (kind <= MAIL_FENCE_DONE)
         interest_mail_in(core, src, kind, r);
     else if (kind <= MAIL_RESUME)
-        on_pause(core, kind, r);
+        on_pause(core, src, kind, r);
     else if (kind <= MAIL_RETAIN_DONE)
         retained_mail_in(core, src, kind, r);
-    else
+    else if (kind <= MAIL_SHARE_AGAIN)
         share_mail_in(core, src, kind, r);
+    else
+        checkpoint_mail_in(core, src, kind, r);
 }
 
 void core_mail_in(struct core *core, unsigned src, struct bytes mail)

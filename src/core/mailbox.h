@@ -21,6 +21,10 @@ enum mail_kind {
     MAIL_SHARE_DELIVER,
     MAIL_SHARE_SETTLED,
     MAIL_SHARE_RETURN,
+    MAIL_SHARE_AGAIN,
+    MAIL_CHECKPOINT,
+    MAIL_CHECKPOINT_MARK,
+    MAIL_CHECKPOINT_DONE,
     MAIL_KINDS,
 };
 
@@ -73,8 +77,9 @@ unsigned mail_get_pub(struct rd *r, struct pub *p);
 
 enum mail_publish_flags { MAIL_ROUTE = 1, MAIL_RETAIN_SET = 2 };
 void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags);
-/* A letter that is only a session: PAUSE, RESUME. */
-void mail_session(struct core *core, unsigned dst, enum mail_kind kind, session_id session);
+/* PAUSE, RESUME: a publisher of shard dst, and the reader that it waits for. */
+void mail_pause(struct core *core, unsigned dst, enum mail_kind kind, session_id publisher,
+                session_id reader);
 bool mail_full(const struct core *core, unsigned dst); /* publishers should wait */
 void mailbox_free(struct core *core);
 void mailbox_self(struct core *core); /* delivers what this shard has posted to itself */
@@ -89,6 +94,8 @@ void interest_mail_in(struct core *core, unsigned src, unsigned kind, struct rd 
 /* Sends the SUBACK when every shard has answered: their mail is in order, so then they know the
  * interests posted before.  deep: they first wait for their own posts too (group owners). */
 void interest_fence(struct cconn *c, struct bytes suback, bool deep);
+/* Sends the UNSUBACK when the journal is safe, if there is one. */
+void interest_reply(struct cconn *c, struct bytes unsuback);
 void fence_answered(struct core *core, uint32_t token);
 void interest_free(struct core *core);
 

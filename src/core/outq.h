@@ -10,6 +10,9 @@ enum outq_flags {
     OUTQ_STORED = 1, /* ref is a store_ref; else it is a struct blob */
     OUTQ_RETAIN = 2, /* deliver with RETAIN set */
     OUTQ_SHARE = 4,  /* subid is the index of a group membership */
+    /* Of entries in the window only: */
+    OUTQ_COLD = 8,    /* body is a store_ref */
+    OUTQ_LOGGED = 16, /* the journal knows its packet identifier */
 };
 
 struct outq_item {
@@ -31,8 +34,20 @@ struct outq {
 /* Appends; the item's reference is the queue's from then on.  E_NOMEM: nothing has changed. */
 MUST_USE int outq_push(struct outq *q, struct outq_item item);
 struct outq_item *
-outq_peek(struct outq *q);      /* the oldest, NULL when empty; valid until the next call */
-void outq_pop(struct outq *q);  /* removes the oldest; its reference is the caller's */
-void outq_trim(struct outq *q); /* frees the memory when empty */
+outq_peek(struct outq *q);     /* the oldest, NULL when empty; valid until the next call */
+void outq_pop(struct outq *q); /* removes the oldest; its reference is the caller's */
+/* Removes the item with this reference, wherever it is; it is mostly the oldest.  Whether there. */
+bool outq_take(struct outq *q, uint64_t ref, struct outq_item *out);
+/* Walking: starts `at` places behind the oldest, which takes a step for each 254 of them; then
+ * gives one item after the other, NULL at the end.  Good as long as nothing is taken out from there
+ * on. */
+struct outq_walk {
+    struct outq_chunk *chunk; /* NULL: not started */
+    uint32_t index;
+};
+void outq_walk_from(struct outq_walk *w, const struct outq *q, uint32_t at);
+struct outq_item *outq_walk_next(struct outq_walk *w);
+void outq_append(struct outq *q, struct outq *more); /* more is empty then */
+void outq_trim(struct outq *q);                      /* frees the memory when empty */
 
 #endif

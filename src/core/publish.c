@@ -6,6 +6,7 @@
  *   append -> seq 7, 8, 9 -> pending [7 8 9] -> store_poll() = 8 -> PUBACK for 7 and 8
  */
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/retained.h"
 
@@ -18,11 +19,29 @@ bool topic_is_reserved(struct bytes topic)
     return bytes_eq(topic, bytes_str("$SYS"));
 }
 
+/* What recovery has to know of a message beside itself. */
+static struct bytes put_prefix(const struct core *core, const struct pub *p, uint8_t *start)
+{
+    const struct session *from = p->from && p->from->logged ? p->from : NULL;
+    unsigned flags = (p->later ? PREFIX_LATER : 0u) | (from ? PREFIX_FROM : 0u) |
+                     (from && p->in2_id ? PREFIX_IN2 : 0u) |
+                     (from && p->is_will ? PREFIX_WILL : 0u) |
+                     (p->remote && !p->later ? PREFIX_REMOTE : 0u);
+    if (!core->journaling || flags == 0) return (struct bytes){0};
+    uint8_t *d = put_u8(start, flags);
+    if (flags & PREFIX_REMOTE) d = mail_put_u64(d, p->remote);
+    if (flags & PREFIX_FROM) d = mail_put_u64(d, from->sid);
+    if (flags & PREFIX_IN2) d = put_u16(d, p->in2_id);
+    return bytes_of(start, (size_t)(d - start));
+}
+
 int pub_store(struct core *core, struct pub *p)
 {
+    uint8_t prefix[STORE_PREFIX_MAX];
     struct blob *b = pub_blob(p);
     if (b == NULL) return E_NOMEM;
-    int rc = store_append(core->store, (struct bytes){0}, b, &p->seq);
+    if (UNLIKELY(core->journal_ordered)) journal_flush(core);
+    int rc = store_append(core->store, put_prefix(core, p, prefix), b, &p->seq);
     if (rc == 0) msg_of(b)->seq = p->seq;
     return rc;
 }
@@ -58,27 +77,106 @@ static struct pending *pending_find(struct core *core, session_id session, uint1
     return NULL;
 }
 
+static void route_stored(struct core *core, struct session *s, const struct pending *w)
+{
+    struct pub p;
+    pub_of_blob(core, w->blob, &p);
+    p.from = s;
+    p.origin_session = w->session;
+    if (s) s->later_count--;
+    const struct route *r = route_get(core, p.topic, p.hash);
+    journal_routed(core, p.seq, r->remote);
+    router_publish(core, &p, r);
+}
+
 static void pending_release(struct core *core, struct pending *w)
 {
-    struct session *s = core_session(core, w->session);
-    if (w->route) {
-        struct pub p;
-        pub_of_blob(core, w->blob, &p);
-        p.from = s;
-        p.origin_session = w->session;
-        if (s) s->later_count--;
-        router_publish(core, &p, route_get(core, p.topic, p.hash));
+    if (w->type == MQTT_SUBACK) {
+        fence_answered(core, w->epoch);
+        return;
     }
+    struct session *s = core_session(core, w->session);
+    if (w->route) route_stored(core, s, w);
     blob_unref(w->blob);
     struct cconn *c = s ? s->conn : NULL;
+    bool journaled = w->type == MQTT_PUBLISH || w->type == MQTT_PUBREL || w->type == MQTT_PUBCOMP;
+    if (s && journaled && --s->unsafe_count == 0 && c && s->unsent_count)
+        conn_ready(c, CORE_EV_OUTPUT);
     if (c == NULL || s->epoch != w->epoch) return;
     if (w->type == MQTT_PUBACK) c->inbound--; /* QoS 2 is counted by in2, up to PUBREL */
-    if (w->type && c->state == CONN_UP) conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
+    if (c->state != CONN_UP) return;
+    if (w->type == MQTT_PUBLISH)
+        deliver_held(c, w->packet_id);
+    else if (w->type)
+        conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
+}
+
+static int pending_push(struct core *core, struct pending w)
+{
+    int rc = pending_room(core);
+    if (rc < 0) return rc;
+    core->unsealed_count += w.seq == PENDING_UNSEALED;
+    *pending_at(core, core->pending_count++) = w;
+    return 0;
+}
+
+void pending_journal(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t reason)
+{
+    struct pending w = {.seq = PENDING_UNSEALED,
+                        .session = c->session->id,
+                        .epoch = c->session->epoch,
+                        .packet_id = packet_id,
+                        .type = (uint8_t)type,
+                        .reason = reason};
+    if (pending_push(c->core, w) < 0)
+        conn_end(c, MQTT_SERVER_BUSY, "disconnected: out of memory");
+    else
+        c->session->unsafe_count++;
+}
+
+int pending_fence(struct core *core, uint32_t token)
+{
+    return pending_push(
+        core, (struct pending){.seq = PENDING_UNSEALED, .epoch = token, .type = MQTT_SUBACK});
+}
+
+bool pending_routed(const struct core *core, uint64_t seq)
+{
+    for (uint32_t i = 0; i < core->pending_count; i++) {
+        const struct pending *w =
+            &core->pending[(core->pending_head + i) & (core->pending_cap - 1)];
+        if (w->seq != PENDING_UNSEALED && w->seq >= seq) break;
+        if (w->route) return false;
+    }
+    return true;
+}
+
+void pending_sealed(struct core *core, uint64_t seq)
+{
+    for (uint32_t i = core->pending_count; core->unsealed_count; i--) {
+        struct pending *w = pending_at(core, i - 1);
+        if (w->seq != PENDING_UNSEALED) continue;
+        w->seq = seq;
+        core->unsealed_count--;
+    }
+}
+
+bool core_store_news(const struct core *core)
+{
+    if (core->pending_count == 0 && list_empty(&core->fetching)) return false;
+    return store_poll(core->store) != core->polled;
+}
+
+void core_flush(struct core *core)
+{
+    if (core->journaling && (buf_len(&core->journal) || core->unsealed_count)) journal_flush(core);
+    store_flush(core->store);
 }
 
 bool core_settle(struct core *core)
 {
-    uint64_t safe = core->pending_count ? store_poll(core->store) : 0;
+    checkpoint_tick(core);
+    uint64_t safe = core->polled = store_poll(core->store);
     while (core->pending_count && pending_at(core, 0)->seq <= safe) {
         struct pending w = *pending_at(core, 0);
         core->pending_head = (core->pending_head + 1) & (core->pending_cap - 1);
@@ -91,6 +189,9 @@ bool core_settle(struct core *core)
         if (!c->blocked) conn_ready(c, CORE_EV_OUTPUT);
     }
     mailbox_self(core);
+    while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
+        conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
+    core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
     return core->pending_count > 0;
 }
 
@@ -130,6 +231,7 @@ static int refuse(struct cconn *c, const struct inbound *in, uint8_t reason, con
         return 0;
     }
     if (in->m.qos == 2 && pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    if (in->m.qos == 2) journal_id(c->session, J_IN2, in->m.packet_id);
     answer(c, in, 0, NULL);
     return 0;
 }
@@ -226,17 +328,21 @@ static int publish_stored(struct cconn *c, struct inbound *in)
     struct core *core = c->core;
     struct session *s = c->session;
     struct pub *p = &in->pub;
+    /* QoS 2 of a session that outlives its connection is routed when it is stored; and so is a
+     * retained message that comes after such a one, else the older would replace it. */
+    p->later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
+    p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
+    p->remote = in->route->remote;
+    if (store_crowded(core->store)) return E_AGAIN;
     int rc = p->qos || s->later_count ? pending_room(core) : 0;
     if (rc == 0) rc = pub_store(core, p);
-    if (rc == E_FULL) {
+    if (rc == E_FULL || (rc == E_TOO_LARGE && c->version == MQTT_V5)) {
         if (c->version != MQTT_V5)
             return E_FULL; /* no acknowledgement: the client will send it again */
         return refuse(c, in, MQTT_QUOTA_EXCEEDED, "the store has no space");
     }
     if (rc < 0) return rc;
-    /* QoS 2 of a session that outlives its connection is routed when it is stored; and so is a
-     * retained message that comes after such a one, else the older would replace it. */
-    bool later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
+    bool later = p->later;
     if (p->qos == 2 && pidset_add(&s->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
     bool any = later || router_publish(core, p, in->route);
     if (p->qos == 0 && !later) return 0;
@@ -282,6 +388,7 @@ static int check_window(struct cconn *c, const struct inbound *in)
     return 0;
 }
 
+/* E_AGAIN: the store has no room just now; nothing has happened, the packet is to come again. */
 int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
 {
     struct core *core = c->core;
@@ -289,8 +396,6 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     struct mqtt_props props;
     int rc = mqtt_publish_decode(c->version, flags, body, &in.m);
     if (rc < 0) return rc;
-    core->stats.publish_received++;
-    core->stats.publish_bytes_received += in.m.payload.n;
     in.pub = (struct pub){.payload = in.m.payload,
                           .created_ms = core->wall_ms,
                           .expiry_s = MQTT_NO_EXPIRY,
@@ -313,5 +418,8 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
                   (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages);
     rc = stored ? publish_stored(c, &in) : publish_now(c, &in);
     blob_unref(in.pub.blob);
+    if (rc == E_AGAIN) return rc;
+    core->stats.publish_received++;
+    core->stats.publish_bytes_received += in.m.payload.n;
     return rc;
 }

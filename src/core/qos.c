@@ -2,6 +2,7 @@
  * everyone, after retry_interval for 3.x only, as MQTT 5 forbids it on a live connection
  * [MQTT-4.4.0-1].  The shard's thread. */
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/share.h"
 
 enum { RETRY_JITTER_PERCENT = 10 };
@@ -17,12 +18,58 @@ void session_mark_sent(struct session *s, struct inflight_entry *e)
     s->unsent_first = next ? next->packet_id : 0;
 }
 
-void session_settle(struct session *s, struct inflight_entry *e)
+/* Gives back the message that e carries. */
+static void body_release(struct session *s, struct inflight_entry *e)
 {
-    if (e->body) {
+    if (e->body == NULL) return;
+    uint64_t ref = (uint64_t)(uintptr_t)e->body;
+    if (!(e->flags & OUTQ_COLD)) {
+        ref = msg_of(e->body)->seq;
         s->inflight_bytes -= msg_payload(e->body).n;
         blob_unref(e->body);
     }
+    if (e->flags & OUTQ_STORED) core_drop(s->core, ref);
+    e->flags &= (uint8_t) ~(unsigned)(OUTQ_STORED | OUTQ_COLD);
+    e->body = NULL;
+}
+
+void inflight_received(struct session *s, struct inflight_entry *e)
+{
+    body_release(s, e);
+    if (e->tag) session_mark_sent(s, e); /* the answer to what went out on an earlier connection */
+    e->state = INFLIGHT_WAIT_PUBCOMP;
+    e->sent_ms = s->core->now_ms;
+    e->tries = 0;
+}
+
+int inflight_warm(struct session *s, struct inflight_entry *e)
+{
+    struct blob *b;
+    if (!(e->flags & OUTQ_COLD)) return 0;
+    int rc = core_fetch(s->core, (uint64_t)(uintptr_t)e->body, &b);
+    if (rc < 0) return rc;
+    e->flags &= (uint8_t) ~(unsigned)OUTQ_COLD;
+    e->body = b;
+    s->inflight_bytes += msg_payload(b).n;
+    return 0;
+}
+
+void session_cool(struct session *s)
+{
+    for (struct inflight_entry *e = inflight_first(&s->out); e; e = inflight_next(&s->out, e)) {
+        if (e->body == NULL || !(e->flags & OUTQ_STORED) || e->flags & OUTQ_COLD) continue;
+        uint64_t seq = msg_of(e->body)->seq;
+        s->inflight_bytes -= msg_payload(e->body).n;
+        blob_unref(e->body);
+        e->body = (void *)(uintptr_t)seq;
+        e->flags |= OUTQ_COLD;
+    }
+}
+
+void session_settle(struct session *s, struct inflight_entry *e)
+{
+    body_release(s, e);
+    if (UNLIKELY(e->flags & OUTQ_LOGGED)) journal_id(s, J_ACKED, e->packet_id);
     if (UNLIKELY(e->flags & OUTQ_SHARE)) share_settled(s->core, e->subid);
     if (UNLIKELY(e->tag)) session_mark_sent(s, e);
     s->core->stats.inflight--;
@@ -63,25 +110,28 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
         window_moved(c);
         return 0;
     }
-    if (e->body) {
-        s->inflight_bytes -= msg_payload(e->body).n;
-        blob_unref(e->body);
-        e->body = NULL;
-    }
-    if (e->tag) session_mark_sent(s, e); /* the answer to what went out on an earlier connection */
-    e->state = INFLIGHT_WAIT_PUBCOMP;
-    e->sent_ms = c->core->now_ms;
-    e->tries = 0;
+    inflight_received(s, e);
     if (s->retry_late) session_retry_arm(s);
-    conn_send_ack(c, MQTT_PUBREL, a->packet_id, 0, NULL);
+    if (e->flags & OUTQ_LOGGED) { /* a PUBREL that is forgotten would be a PUBLISH again */
+        journal_id(s, J_REC, a->packet_id);
+        pending_journal(c, MQTT_PUBREL, a->packet_id, 0);
+    } else {
+        conn_send_ack(c, MQTT_PUBREL, a->packet_id, 0, NULL);
+    }
     return 0;
 }
 
 static int on_pubrel(struct cconn *c, const struct mqtt_ack *a)
 {
-    bool known = pidset_del(&c->session->in2, a->packet_id);
-    conn_send_ack(c, MQTT_PUBCOMP, a->packet_id,
-                  known || c->version != MQTT_V5 ? 0 : MQTT_PACKET_ID_NOT_FOUND, NULL);
+    struct session *s = c->session;
+    bool known = pidset_del(&s->in2, a->packet_id);
+    uint8_t reason = known || c->version != MQTT_V5 ? 0 : MQTT_PACKET_ID_NOT_FOUND;
+    if (s->logged) { /* a new message by this identifier must not be taken for the old one */
+        if (known) journal_id(s, J_IN2_DONE, a->packet_id);
+        pending_journal(c, MQTT_PUBCOMP, a->packet_id, reason);
+    } else {
+        conn_send_ack(c, MQTT_PUBCOMP, a->packet_id, reason, NULL);
+    }
     return 0; /* [MQTT-4.3.3-11] */
 }
 
@@ -155,7 +205,8 @@ static void retry_overdue(struct session *s)
         uint64_t base = core->cfg.retry_interval_ms << min_u64(e->tries, 20);
         uint64_t due = e->sent_ms + min_u64(base, max_u64(core->cfg.retry_max_interval_ms,
                                                           core->cfg.retry_interval_ms));
-        if (due <= core->now_ms && buf_len(&s->conn->out) < core->cfg.output_soft_bytes) {
+        bool may = s->unsafe_count == 0 && buf_len(&s->conn->out) < core->cfg.output_soft_bytes;
+        if (due <= core->now_ms && may) {
             if (e->tries < UINT8_MAX) e->tries++;
             core->stats.resent++;
             due = core->now_ms + retry_after(core, e);

@@ -172,6 +172,15 @@ bool retain_get(const struct retain *r, struct bytes topic, struct retain_item *
     return n != NULL;
 }
 
+bool retain_after(const struct retain *r, struct bytes after, struct retain_item *out)
+{
+    const struct node *n = after.n ? find(r, after, hash_bytes(after, r->seed)) : NULL;
+    struct bound b = {after, bytes_of("", 1)}; /* no topic holds U+0000 */
+    n = n ? n->next[0] : after.n ? seek(r, &b, NULL) : r->first[0];
+    if (n) *out = (struct retain_item){node_topic(n), n->value};
+    return n != NULL;
+}
+
 enum verdict {
     MATCHES,
     STEP, /* does not match, the very next topic may */

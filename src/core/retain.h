@@ -25,6 +25,8 @@ MUST_USE int retain_set(struct retain *r, struct bytes topic, uint64_t value);
 bool retain_del(struct retain *r,
                 struct bytes topic); /* whether it was there; releases the value */
 bool retain_get(const struct retain *r, struct bytes topic, struct retain_item *out);
+/* The first in byte order after `after`, whatever it is; false at the end. */
+bool retain_after(const struct retain *r, struct bytes after, struct retain_item *out);
 size_t retain_count(const struct retain *r);
 
 /* The first message in byte order of topics that is greater than `after` (empty: from the start)

@@ -10,13 +10,6 @@
 
 enum { SWEEP_STEP = 4096, ANSWER_MESSAGES = 256 };
 
-struct retained {
-    store_ref ref;
-    uint64_t created_ms;
-    uint32_t expiry_s;
-    uint32_t size; /* topic, properties, payload */
-};
-
 struct ask {
     struct ask *next;
     unsigned src;
@@ -39,7 +32,10 @@ void retained_release(void *ctx, uint64_t value)
     struct retained *m = (struct retained *)(uintptr_t)value;
     core->stats.retained_bytes -= m->size;
     core->retain_expiring -= m->expiry_s != MQTT_NO_EXPIRY;
-    store_drop(core->store, m->ref);
+    if (m->seq)
+        core_drop(core, m->ref);
+    else
+        blob_unref((struct blob *)(uintptr_t)m->ref);
     mem_free(m);
 }
 
@@ -56,8 +52,30 @@ static bool over_limit(const struct core *core, const struct pub *p)
     return retain_count(core->retain) >= most && !retain_get(core->retain, p->topic, &item);
 }
 
+/* Messages of several shards come in no particular order: by their sequences there is one, the same
+ * as recovery finds. */
+static bool is_late(const struct core *core, const struct pub *p)
+{
+    struct retain_item item;
+    if (!core->keeps || !retain_get(core->retain, p->topic, &item)) return false;
+    return retained_of(&item)->seq > p->seq;
+}
+
+/* Takes m over. */
+static int put(struct core *core, struct bytes topic, struct retained *m)
+{
+    core->stats.retained_bytes += m->size;
+    core->retain_expiring += m->expiry_s != MQTT_NO_EXPIRY;
+    int rc = retain_set(core->retain, topic, (uint64_t)(uintptr_t)m);
+    if (rc == 0) return 0;
+    core->stats.dropped_no_memory++;
+    retained_release(core, (uint64_t)(uintptr_t)m);
+    return rc;
+}
+
 void retained_set(struct core *core, struct pub *p)
 {
+    if (p->seq && is_late(core, p)) return;
     if (p->payload.n == 0) {
         retain_del(core->retain, p->topic); /* [MQTT-3.3.1-6], -7 */
         return;
@@ -66,8 +84,9 @@ void retained_set(struct core *core, struct pub *p)
         core->stats.refused_limit++;
         return;
     }
-    struct blob *b = pub_blob(p);
-    struct retained *m = b ? mem_alloc(sizeof *m) : NULL;
+    bool is_kept = p->seq && core->keeps; /* the store has the bytes */
+    struct blob *b = is_kept ? NULL : pub_blob(p);
+    struct retained *m = b || is_kept ? mem_alloc(sizeof *m) : NULL;
     if (m == NULL) {
         core->stats.dropped_no_memory++;
         return;
@@ -77,19 +96,29 @@ void retained_set(struct core *core, struct pub *p)
         expiry = (uint32_t)min_u64(expiry, core->cfg.retain_expiry_interval_s);
     *m = (struct retained){.created_ms = p->created_ms,
                            .expiry_s = expiry,
-                           .ref = store_hold(core->store, p->seq, b),
+                           .seq = p->seq,
+                           .ref = p->seq ? store_hold(core->store, p->seq, b)
+                                         : (uint64_t)(uintptr_t)blob_ref(b),
                            .size = (uint32_t)(p->topic.n + p->props.n + p->payload.n)};
-    core->stats.retained_bytes += m->size;
-    core->retain_expiring += expiry != MQTT_NO_EXPIRY;
-    if (retain_set(core->retain, p->topic, (uint64_t)(uintptr_t)m) < 0) {
-        core->stats.dropped_no_memory++;
-        retained_release(core, (uint64_t)(uintptr_t)m);
-    }
+    (void)put(core, p->topic, m);
 }
 
-static const struct retained *retained_of(const struct retain_item *item)
+int retained_restore(struct core *core, struct bytes topic, const struct retained *state)
 {
-    return (const struct retained *)(uintptr_t)item->value;
+    struct retain_item item;
+    if (retain_get(core->retain, topic, &item) && retained_of(&item)->seq >= state->seq) return 0;
+    struct retained *m = mem_alloc(sizeof *m);
+    if (m == NULL) return E_NOMEM;
+    *m = *state;
+    m->ref = store_hold(core->store, state->ref, NULL);
+    return put(core, topic, m);
+}
+
+static int retained_body(struct core *core, const struct retained *m, struct blob **b)
+{
+    if (m->seq) return core_fetch(core, m->ref, b);
+    *b = blob_ref((struct blob *)(uintptr_t)m->ref);
+    return 0;
 }
 
 static bool is_expired(const struct core *core, const struct retained *m)
@@ -256,7 +285,7 @@ static bool step_local(struct cconn *c, struct rjob *job)
     }
     struct blob *b = NULL;
     const struct retained *m = rc == 0 ? retained_of(&item) : NULL;
-    if (m && store_fetch(core->store, m->ref, &b) == E_AGAIN) return later(c);
+    if (m && retained_body(core, m, &b) == E_AGAIN) return later(c);
     if (cursor_set(job, item.topic) < 0) {
         blob_unref(b);
         return later(c);
@@ -345,11 +374,13 @@ void retained_mail_in(struct core *core, unsigned src, unsigned kind, struct rd 
         on_done(core, r);
 }
 
-static void answer_one(struct core *core, const struct ask *a, const struct retain_item *item)
+/* E_AGAIN: it is being read. */
+static int answer_one(struct core *core, const struct ask *a, const struct retain_item *item)
 {
     struct blob *b = NULL;
     const struct retained *m = retained_of(item);
-    if (is_expired(core, m) || store_fetch(core->store, m->ref, &b) < 0) return;
+    int read = is_expired(core, m) ? E_NOTFOUND : retained_body(core, m, &b);
+    if (read < 0) return read == E_AGAIN ? read : 0;
     struct pub p;
     pub_of_blob(core, b, &p);
     uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_MSG, 16 + mail_pub_size(&p));
@@ -357,6 +388,7 @@ static void answer_one(struct core *core, const struct ask *a, const struct reta
         mail_end(core, a->src,
                  mail_put_pub(mail_put_u32(mail_put_u64(d, a->session), a->job), &p, 0));
     blob_unref(b);
+    return 0;
 }
 
 static void answer(struct core *core, const struct ask *a)
@@ -370,7 +402,7 @@ static void answer(struct core *core, const struct ask *a)
     for (uint32_t n = 0;
          rc == 0 && n < a->most && core_mail_pending(core, a->src) < start + RETAIN_SLICE; n++) {
         rc = retain_next(core->retain, filter, after, &budget, &item);
-        if (rc == 0) answer_one(core, a, &item);
+        if (rc == 0 && answer_one(core, a, &item) == E_AGAIN) break; /* asked for again */
         if (rc != E_NOTFOUND) after = item.topic;
     }
     uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_DONE, 32 + after.n);

@@ -5,6 +5,20 @@
 
 #include "core/core_int.h"
 
+/* What is known of a retained message beside its topic: the value in the set. */
+struct retained {
+    uint64_t ref; /* store_ref; without a sequence, as the broker's own have none: struct blob */
+    uint64_t seq;
+    uint64_t created_ms;
+    uint32_t expiry_s;
+    uint32_t size; /* topic, properties, payload */
+};
+
+static inline struct retained *retained_of(const struct retain_item *item)
+{
+    return (struct retained *)(uintptr_t)item->value;
+}
+
 unsigned retained_owner(const struct core *core, uint64_t topic_hash);
 /* Sets, replaces or (empty payload [MQTT-3.3.1-6]) removes; this shard owns the topic and p is
  * stored. */
@@ -24,5 +38,8 @@ void retained_sweep(struct core *core);
 /* Mail. */
 void retained_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);
 void retained_asks_free(struct core *core);
+
+/* For recovery: as it was, held anew, unless a newer one is there.  E_NOMEM. */
+int retained_restore(struct core *core, struct bytes topic, const struct retained *state);
 
 #endif

@@ -6,6 +6,7 @@
  *      +------attach--------+
  */
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/retained.h"
 #include "core/share.h"
 
@@ -24,13 +25,18 @@ struct session *session_find(struct core *core, struct bytes id)
     return NULL;
 }
 
-static void will_send(struct session *s)
+enum { WILL_AGAIN_MS = 1, WILL_FULL_MS = 1000 }; /* when the store has no room */
+
+/* The will stays, to be sent again soon, when the store has no room for it.  With a session that
+ * ends it is sent without being stored: at QoS 1 at most, as exactly once needs the log. */
+static void will_send(struct session *s, bool ends)
 {
     struct core *core = s->core;
     struct will *w = s->will;
-    s->will = NULL;
+    if (core->shutting_down && s->logged) return; /* sent when we are there again */
     if (w == NULL || core->shutting_down) {
         mem_free(w);
+        s->will = NULL;
         return;
     }
     struct pub p = {.topic = w->topic,
@@ -38,6 +44,7 @@ static void will_send(struct session *s)
                     .payload = w->payload,
                     .qos = w->qos,
                     .retain = w->retain,
+                    .is_will = true,
                     .hash = hash_bytes(w->topic, core->seed),
                     .created_ms = core->wall_ms,
                     .expiry_s = w->expiry_s,
@@ -45,15 +52,28 @@ static void will_send(struct session *s)
                     .origin = core->shard,
                     .origin_session = s->id};
     const struct route *r = route_get(core, p.topic, p.hash);
+    p.remote = r->remote;
     int rc = p.retain || r->durable ? pub_store(core, &p) : 0;
-    if (rc == 0) {
+    bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;
+    if (rc == E_NOMEM) {
+        core->stats.publish_dropped++;
+    } else if (!waits) {
+        if (rc < 0) p.qos = (uint8_t)min_u64(p.qos, 1);
         core->stats.wills_sent++;
         router_publish(core, &p, r); /* [MQTT-3.1.2-8], [MQTT-3.1.2-14], -15 */
-    } else {
-        core->stats.publish_dropped++;
     }
     blob_unref(p.blob);
+    w->again_ms = !waits ? 0 : rc == E_FULL ? WILL_FULL_MS : WILL_AGAIN_MS;
+    if (waits) return;
     mem_free(w);
+    s->will = NULL;
+}
+
+void session_set_will(struct session *s, struct will *w)
+{
+    if (s->will && s->will->again_ms) will_send(s, true);
+    mem_free(s->will);
+    s->will = w;
 }
 
 static void timer_fired(struct timer *t, void *ctx)
@@ -61,8 +81,13 @@ static void timer_fired(struct timer *t, void *ctx)
     struct session *s = CONTAINER_OF(t, struct session, timer);
     struct core *core = ctx;
     if (s->conn) return;
-    will_send(s);
+    will_send(s, false);
+    if (s->will && !core->shutting_down) {
+        timer_arm(&core->timers, t, core->now_ms + s->will->again_ms);
+        return;
+    }
     if (s->ends_ms > core->now_ms) {
+        journal_meta(s);
         if (s->ends_ms != UINT64_MAX) timer_arm(&core->timers, t, s->ends_ms);
         return;
     }
@@ -103,7 +128,10 @@ void session_free(struct session *s)
 {
     struct core *core = s->core;
     ASSERT(s->conn == NULL);
-    will_send(s); /* the session ends: no delay any more [MQTT-3.1.3-9] */
+    will_send(s, true); /* the session ends: no delay any more [MQTT-3.1.3-9] */
+    mem_free(s->will);
+    journal_end(s);
+    s->logged = false;
     share_leave_all(s);
     session_unsubscribe_all(s);
     rjobs_free(s);
@@ -129,6 +157,12 @@ void session_set_expiry(struct session *s, uint32_t expiry_s)
     uint32_t most = s->core->cfg.persistent_client_expiration_s;
     s->expiry_s = expiry_s == UINT32_MAX && most ? most : expiry_s;
     session_set_durable(s, s->expiry_s != 0);
+    if (s->durable == s->logged || !s->core->keeps) return;
+    if (s->durable)
+        s->sid = rng_next(&s->core->rng);
+    else
+        journal_end(s);
+    s->logged = s->begins = s->durable;
 }
 
 void session_attach(struct session *s, struct cconn *c)
@@ -160,16 +194,20 @@ struct session *session_detach_for(struct session *s, bool ends)
         session_free(s);
         return NULL;
     }
+    s->away_ms = core->wall_ms;
     share_online(s, false);
+    s->held_count = 0; /* what was not sent is sent again */
     session_unsent_all(s);
+    session_cool(s);
     outq_trim(&s->queue);
     inflight_trim(&s->out);
     s->ends_ms =
         s->expiry_s == UINT32_MAX ? UINT64_MAX : core->now_ms + s->expiry_s * (uint64_t)1000;
     uint64_t due = s->ends_ms;
-    if (s->will && s->will->delay_s == 0) will_send(s);
+    if (s->will && s->will->delay_s == 0) will_send(s, false);
     if (s->will) due = min_u64(due, core->now_ms + s->will->delay_s * (uint64_t)1000);
     if (due != UINT64_MAX) timer_arm(&core->timers, &s->timer, due);
+    journal_meta(s);
     return s;
 }
 

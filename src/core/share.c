@@ -1,283 +1,34 @@
 /* Shared subscriptions, see share.h.  The shard's thread.
  *
  *   member's shard                         owner's shard
- *   struct member  --JOIN, STATE, LEAVE-->  struct group { seats }
- *                  <------DELIVER---------  (seat with the fewest deliveries under way)
- *                  ------SETTLED--------->  done
- *                  ------RETURN---------->  another seat gets it: QoS 1, and QoS 2 not yet sent
- */
-#include "core/share.h"
+ *   struct member  --JOIN, LEAVE---------->  struct group { seats, what waits }
+ *                  <-----DELIVER-----------  to the seat that is next (shared_dispatch)
+ *                  ------SETTLED---------->  done: there is room for what waits
+ *                  ------RETURN----------->  another seat gets it: QoS 1, and QoS 2 not yet sent
+ *
+ * What no connected member has room for waits at the owner, so that it goes to the one that has
+ * room first.  A member that goes away hands back oldest first and only then says that it is away
+ * (JOIN) or leaves (LEAVE); until then nothing is moved to the sessions of those that are away, so
+ * that what it hands back is still before what was published later. */
+#include "core/share_int.h"
 
-#include "core/mailbox.h"
-
-struct seat { /* a member as the owner knows it */
-    unsigned shard;
-    uint32_t member, serial;
-    uint32_t inflight, window; /* deliveries under way, and how many the member takes at a time */
-    uint8_t qos;
-    bool online, durable;
-};
-
-enum { SHARE_GONE = 1 }; /* with a RETURN letter: the member has left */
-
-struct group {
-    struct sub *sub; /* in the owner's trie */
-    struct seat *seats;
-    uint32_t seat_count, seat_cap, turn;
-    uint32_t slot, serial;
-    uint16_t name_len, filter_len;
-    uint8_t text[]; /* name, filter */
-};
+#include "core/journal.h"
+#include "core/recover.h"
 
 struct member {              /* a session's membership, on the session's shard */
     struct member *next;     /* of the session */
     struct session *session; /* NULL once it has left */
     struct session *holder;  /* of its deliveries; valid while there are any */
     uint32_t index, serial, subid;
+    uint32_t mid;                 /* its name in the journal */
     uint32_t pending;             /* deliveries not settled yet */
+    uint32_t settled;             /* running total of those that are, or were handed back */
     uint32_t group, group_serial; /* the owner's, as its last delivery said */
     uint8_t qos;
     bool retain_as_published;
     uint16_t name_len, filter_len;
     uint8_t text[]; /* name, filter */
 };
-
-static struct bytes group_name(const struct group *g) { return bytes_of(g->text, g->name_len); }
-static struct bytes group_filter(const struct group *g)
-{
-    return bytes_of(g->text + g->name_len, g->filter_len);
-}
-
-static uint64_t name_hash(struct bytes name, struct bytes filter, uint64_t seed)
-{
-    return hash_bytes(filter, hash_bytes(name, seed));
-}
-
-uint64_t share_group_hash(const void *elem, uint64_t seed)
-{
-    const struct group *g = elem;
-    return name_hash(group_name(g), group_filter(g), seed);
-}
-
-/* ---- the owner ---- */
-
-static struct group *group_find(struct core *core, struct bytes name, struct bytes filter)
-{
-    uint64_t hash = name_hash(name, filter, core->seed);
-    struct group *g;
-    for (size_t pos = hash; (g = ptrmap_next(&core->groups, hash, &pos)) != NULL;)
-        if (bytes_eq(group_name(g), name) && bytes_eq(group_filter(g), filter)) return g;
-    return NULL;
-}
-
-static struct group *group_at(const struct core *core, uint32_t slot, uint32_t serial)
-{
-    struct group *g = slot < core->group_slot_count ? core->group_slots[slot] : NULL;
-    return g && g->serial == serial ? g : NULL;
-}
-
-static int group_slot(struct core *core, struct group *g)
-{
-    uint32_t at = 0;
-    while (at < core->group_slot_count && core->group_slots[at]) at++;
-    if (at == core->group_slot_count) {
-        uint32_t count = at ? at * 2 : 16;
-        struct group **slots = mem_realloc(core->group_slots, count * sizeof(struct group *));
-        if (slots == NULL) return E_NOMEM;
-        memset(slots + at, 0, (count - at) * sizeof(struct group *));
-        core->group_slots = slots;
-        core->group_slot_count = count;
-    }
-    g->slot = at;
-    g->serial = ++core->group_serial;
-    core->group_slots[at] = g;
-    return 0;
-}
-
-static struct group *group_new(struct core *core, struct bytes name, struct bytes filter)
-{
-    struct group *g = mem_calloc(1, sizeof *g + name.n + filter.n);
-    if (g == NULL) return NULL;
-    g->name_len = (uint16_t)name.n;
-    g->filter_len = (uint16_t)filter.n;
-    put_mem(put_mem(g->text, name), filter);
-    if (group_slot(core, g) < 0) goto fail;
-    if (ptrmap_put(&core->groups, g, share_group_hash(g, core->seed)) < 0) goto fail_slot;
-    g->sub = trie_add(&core->trie, filter, SUB_GROUP, (uintptr_t)g, NULL);
-    if (g->sub == NULL) goto fail_map;
-    interest_changed(core, g->sub->filter, filter, g->sub->filter->local_count - 1,
-                     g->sub->filter->durable_count);
-    core->generation++;
-    return g;
-fail_map:
-    ptrmap_del(&core->groups, g, share_group_hash(g, core->seed));
-fail_slot:
-    core->group_slots[g->slot] = NULL;
-fail:
-    mem_free(g);
-    return NULL;
-}
-
-static void group_free(struct core *core, struct group *g)
-{
-    uint32_t locals = g->sub->filter->local_count, durables = g->sub->filter->durable_count;
-    struct filter after = {.local_count = locals - 1, .durable_count = durables - g->sub->durable};
-    interest_changed(core, &after, group_filter(g), locals, durables);
-    trie_del(&core->trie, g->sub);
-    ptrmap_del(&core->groups, g, share_group_hash(g, core->seed));
-    core->group_slots[g->slot] = NULL;
-    core->generation++;
-    mem_free(g->seats);
-    mem_free(g);
-}
-
-/* After its seats changed: QoS and durability as the router sees them; an empty group goes. */
-static void group_update(struct core *core, struct group *g)
-{
-    if (g->seat_count == 0) {
-        group_free(core, g);
-        return;
-    }
-    uint32_t locals = g->sub->filter->local_count, durables = g->sub->filter->durable_count;
-    bool durable = false;
-    for (uint32_t i = 0; i < g->seat_count; i++)
-        durable |= g->seats[i].durable && g->seats[i].qos > 0;
-    trie_set_durable(g->sub, durable);
-    g->sub->qos = 2;
-    interest_changed(core, g->sub->filter, group_filter(g), locals, durables);
-    core->generation++;
-}
-
-static struct seat *seat_find(struct group *g, unsigned shard, uint32_t member, uint32_t serial)
-{
-    for (uint32_t i = 0; i < g->seat_count; i++) {
-        struct seat *s = &g->seats[i];
-        if (s->shard == shard && s->member == member && s->serial == serial) return s;
-    }
-    return NULL;
-}
-
-static struct seat *seat_add(struct group *g)
-{
-    if (g->seat_count == g->seat_cap) {
-        uint32_t cap = g->seat_cap ? g->seat_cap * 2 : 4;
-        struct seat *seats = mem_realloc(g->seats, cap * sizeof *seats);
-        if (seats == NULL) return NULL;
-        g->seats = seats;
-        g->seat_cap = cap;
-    }
-    struct seat *s = &g->seats[g->seat_count++];
-    *s = (struct seat){0};
-    return s;
-}
-
-/* Connected with room in its window before connected, before away. */
-static unsigned seat_rank(const struct seat *s)
-{
-    return s->online ? 1u + (s->inflight < s->window) : 0;
-}
-
-/* The best rank, then the fewest deliveries under way; equal ones take turns. */
-static struct seat *seat_choose(struct group *g, uint8_t qos)
-{
-    struct seat *best = NULL;
-    for (uint32_t n = 0, i = g->turn; n < g->seat_count; n++, i++) {
-        struct seat *s = &g->seats[i % g->seat_count];
-        if (!s->online && !(s->durable && s->qos > 0 && qos > 0)) continue;
-        unsigned rank = seat_rank(s), most = best ? seat_rank(best) : 0;
-        if (best && (most > rank || (most == rank && best->inflight <= s->inflight))) continue;
-        best = s;
-        if (s->online && s->inflight == 0) break;
-    }
-    if (best) g->turn = (uint32_t)(best - g->seats) + 1;
-    return best;
-}
-
-void share_dispatch(struct core *core, struct group *g, struct pub *p)
-{
-    struct seat *s = seat_choose(g, p->qos);
-    size_t size = 16 + mail_pub_size(p);
-    uint8_t *d = s ? mail_begin(core, s->shard, MAIL_SHARE_DELIVER, size) : NULL;
-    if (d == NULL) {
-        core->stats.publish_dropped++;
-        return;
-    }
-    s->inflight++;
-    d = mail_put_u32(mail_put_u32(d, s->member), s->serial);
-    d = mail_put_u32(mail_put_u32(d, g->slot), g->serial);
-    mail_end(core, s->shard, mail_put_pub(d, p, 0));
-    if (mail_full(core, s->shard) && p->from && p->from->conn)
-        conn_pause_on(p->from->conn, &core->mail_waiters);
-}
-
-static void on_join(struct core *core, unsigned src, struct rd *r)
-{
-    struct bytes name = mail_bytes(r), filter = mail_bytes(r);
-    uint32_t member = mail_u32(r), serial = mail_u32(r), bits = mail_u32(r);
-    ASSERT(rd_ok(r));
-    struct group *g = group_find(core, name, filter);
-    if (g == NULL) g = group_new(core, name, filter);
-    struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
-    if (g && s == NULL) s = seat_add(g);
-    if (s == NULL) {
-        core->stats.dropped_no_memory++;
-        if (g) group_update(core, g);
-        return;
-    }
-    s->shard = src;
-    s->member = member;
-    s->serial = serial;
-    s->qos = bits & 3;
-    s->online = bits >> 8 & 1;
-    s->durable = bits >> 9 & 1;
-    s->window = bits >> 16;
-    group_update(core, g);
-}
-
-static void seat_remove(struct core *core, struct group *g, struct seat *s)
-{
-    *s = g->seats[--g->seat_count];
-    group_update(core, g); /* frees g when it was the last */
-}
-
-static void on_leave(struct core *core, unsigned src, struct rd *r)
-{
-    struct bytes name = mail_bytes(r), filter = mail_bytes(r);
-    uint32_t member = mail_u32(r), serial = mail_u32(r);
-    ASSERT(rd_ok(r));
-    struct group *g = group_find(core, name, filter);
-    struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
-    if (s) seat_remove(core, g, s);
-}
-
-static void on_settled(struct core *core, unsigned src, struct rd *r)
-{
-    uint32_t slot = mail_u32(r), gserial = mail_u32(r), member = mail_u32(r), serial = mail_u32(r);
-    struct group *g = group_at(core, slot, gserial);
-    struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
-    if (s && s->inflight) s->inflight--;
-}
-
-/* A member that gives back is away or has left.  Its own letter about that may have been lost for
- * want of memory: without this the message would go back and forth for ever. */
-static void on_return(struct core *core, unsigned src, struct rd *r)
-{
-    uint32_t slot = mail_u32(r), gserial = mail_u32(r), member = mail_u32(r), serial = mail_u32(r);
-    struct pub p;
-    bool gone = mail_get_pub(r, &p) & SHARE_GONE;
-    struct group *g = group_at(core, slot, gserial);
-    struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
-    if (s && s->inflight) s->inflight--;
-    if (s && !gone) s->online = false;
-    if (s && gone) seat_remove(core, g, s);
-    g = group_at(core, slot, gserial);
-    if (g)
-        share_dispatch(core, g, &p);
-    else
-        core->stats.publish_dropped++;
-}
-
-/* ---- the member ---- */
 
 static unsigned owner_of(const struct core *core, const struct member *m)
 {
@@ -297,6 +48,11 @@ static uint8_t *put_member(uint8_t *d, const struct member *m)
 
 static size_t member_size(const struct member *m) { return 32u + m->name_len + m->filter_len; }
 
+static struct ticket member_ticket(const struct member *m)
+{
+    return (struct ticket){m->group, m->group_serial, m->index, m->serial, m->settled};
+}
+
 static int post_join(struct core *core, const struct member *m)
 {
     unsigned owner = owner_of(core, m);
@@ -306,7 +62,7 @@ static int post_join(struct core *core, const struct member *m)
     uint32_t window = s->conn && m->qos ? s->conn->window : UINT16_MAX;
     uint32_t bits =
         m->qos | (uint32_t)(s->conn != NULL) << 8 | (uint32_t)s->durable << 9 | window << 16;
-    mail_end(core, owner, mail_put_u32(put_member(d, m), bits));
+    mail_end(core, owner, mail_put_u32(mail_put_u32(put_member(d, m), m->settled), bits));
     return 0;
 }
 
@@ -359,6 +115,17 @@ static struct member **member_find(struct session *s, struct bytes name, struct 
     return NULL;
 }
 
+static void member_journal(const struct member *m)
+{
+    const struct journal_member j = {.mid = m->mid,
+                                     .subid = m->subid,
+                                     .qos = m->qos,
+                                     .retain_as_published = m->retain_as_published,
+                                     .name = bytes_of(m->text, m->name_len),
+                                     .filter = member_filter(m)};
+    journal_join(m->session, &j);
+}
+
 int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
                     const struct mqtt_subscription *opts, uint8_t qos, uint32_t subid)
 {
@@ -385,17 +152,90 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
     m->qos = qos;
     m->retain_as_published = opts->retain_as_published;
     m->subid = subid;
+    if (m->mid == 0) m->mid = (uint32_t)rng_next(&core->rng) | 1;
+    member_journal(m);
     return post_join(core, m);
 }
 
-static void post_pub_back(struct core *core, struct member *m, const struct pub *p)
+/* ---- in the journal ---- */
+
+uint32_t share_mid(const struct core *core, uint32_t index)
 {
-    unsigned owner = owner_of(core, m);
-    uint8_t *d = mail_begin(core, owner, MAIL_SHARE_RETURN, 16 + mail_pub_size(p));
-    if (d == NULL) return;
-    d = mail_put_u32(mail_put_u32(d, m->group), m->group_serial);
-    d = mail_put_u32(mail_put_u32(d, m->index), m->serial);
-    mail_end(core, owner, mail_put_pub(d, p, m->session ? 0 : SHARE_GONE));
+    const struct member *m = member_at(core, index);
+    return m ? m->mid : 0;
+}
+
+void share_journal(const struct session *s)
+{
+    for (const struct member *m = s->shares; m; m = m->next) member_journal(m);
+}
+
+static struct member *member_by_mid(const struct session *s, uint32_t mid)
+{
+    struct member *m = s->shares;
+    while (m && m->mid != mid) m = m->next;
+    return m;
+}
+
+int share_restore(struct session *s, uint32_t mid, struct bytes name, struct bytes filter,
+                  const struct mqtt_subscription *opts, uint32_t subid)
+{
+    int rc = share_subscribe(s, name, filter, opts, opts->qos, subid);
+    if (rc == 0) (*member_find(s, name, filter))->mid = mid;
+    return rc;
+}
+
+void share_forget(struct session *s, uint32_t mid)
+{
+    const struct member *m = member_by_mid(s, mid);
+    if (m) (void)share_unsubscribe(s, bytes_of(m->text, m->name_len), member_filter(m));
+}
+
+bool share_adopt(struct session *s, uint32_t mid, uint32_t *index)
+{
+    struct member *m = member_by_mid(s, mid);
+    if (m == NULL) return false;
+    m->pending++;
+    s->share_pending++;
+    *index = m->index;
+    return true;
+}
+
+void share_warm(struct session *s)
+{
+    struct core *core = s->core;
+    struct blob *b;
+    for (uint32_t n = s->share_pending ? s->queue.count : 0; n > 0; n--) {
+        struct outq_item item = *outq_peek(&s->queue);
+        outq_pop(&s->queue);
+        bool cold = item.flags & OUTQ_SHARE && item.flags & OUTQ_STORED;
+        int rc = cold ? recover_fetch(core, item.ref, &b) : 0;
+        if (cold && rc == 0) {
+            item.ref = (uint64_t)(uintptr_t)b;
+            item.flags &= ~(unsigned)OUTQ_STORED & 7u;
+        }
+        if (rc < 0 || outq_push(&s->queue, item) < 0) queue_item_release(core, &item);
+    }
+    for (struct inflight_entry *e = inflight_first(&s->out); e; e = inflight_next(&s->out, e))
+        while (e->flags & OUTQ_SHARE && inflight_warm(s, e) == E_AGAIN)
+            (void)store_poll(core->store);
+}
+
+/* ---- deliveries ---- */
+
+static void post_return(struct core *core, unsigned owner, const struct ticket *t,
+                        const struct pub *p, unsigned flags)
+{
+    uint8_t *d = mail_begin(core, owner, MAIL_SHARE_RETURN, sizeof *t + mail_pub_size(p));
+    if (d) mail_end(core, owner, mail_put_pub(put_mem(d, bytes_of(t, sizeof *t)), p, flags));
+}
+
+/* A delivery ends, in one of two ways; the caller tells the owner. */
+static void count_settled(struct member *m)
+{
+    m->pending--;
+    m->holder->share_pending--;
+    m->settled++;
 }
 
 void share_settled(struct core *core, uint32_t index)
@@ -403,12 +243,29 @@ void share_settled(struct core *core, uint32_t index)
     struct member *m = member_at(core, index);
     ASSERT(m != NULL && m->pending > 0);
     unsigned owner = owner_of(core, m);
-    m->pending--;
-    m->holder->share_pending--;
-    uint8_t *d = m->session ? mail_begin(core, owner, MAIL_SHARE_SETTLED, 16) : NULL;
-    if (d) {
-        d = mail_put_u32(mail_put_u32(d, m->group), m->group_serial);
-        mail_end(core, owner, mail_put_u32(mail_put_u32(d, m->index), m->serial));
+    count_settled(m);
+    struct ticket t = member_ticket(m);
+    uint8_t *d = m->session ? mail_begin(core, owner, MAIL_SHARE_SETTLED, sizeof t) : NULL;
+    if (d) mail_end(core, owner, put_mem(d, bytes_of(&t, sizeof t)));
+    member_release(core, m);
+}
+
+/* Instead of share_settled(). */
+static void hand_back(struct core *core, struct member *m, const struct pub *p)
+{
+    unsigned owner = owner_of(core, m);
+    struct bytes name = bytes_of(m->text, m->name_len), filter = member_filter(m);
+    if (m->holder->logged) journal_group(core, J_HANDED, p->seq, share_name_hash(name, filter, 0));
+    count_settled(m);
+    if (m->group_serial) {
+        struct ticket t = member_ticket(m);
+        post_return(core, owner, &t, p, m->session ? SHARE_MORE : SHARE_GONE);
+    } else { /* recovered: no group has delivered to it in this run */
+        uint8_t *d =
+            mail_begin(core, owner, MAIL_SHARE_AGAIN, 8 + name.n + filter.n + mail_pub_size(p));
+        if (d)
+            mail_end(core, owner,
+                     mail_put_pub(mail_put_bytes(mail_put_bytes(d, name), filter), p, 0));
     }
     member_release(core, m);
 }
@@ -426,63 +283,84 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     (void)mail_get_pub(r, &p);
     struct member *m = member_at(core, index);
     if (m == NULL || m->serial != serial) {
-        uint8_t *d = mail_begin(core, src, MAIL_SHARE_RETURN, 16 + mail_pub_size(&p));
-        if (d == NULL) return;
-        d = mail_put_u32(mail_put_u32(d, group), gserial);
-        d = mail_put_u32(mail_put_u32(d, index), serial);
-        mail_end(core, src, mail_put_pub(d, &p, SHARE_GONE));
+        struct ticket t = {group, gserial, index, serial, 0};
+        post_return(core, src, &t, &p, SHARE_GONE);
         return;
     }
     m->group = group;
     m->group_serial = gserial;
+    m->pending++;
+    m->holder->share_pending++;
     struct session *s = m->session;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? m->qos : (uint8_t)min_u64(p.qos, m->qos);
     if (s == NULL || (s->conn == NULL && !(s->durable && qos > 0))) {
-        post_pub_back(core, m, &p);
-    } else {
-        m->pending++;
-        s->share_pending++;
-        struct images images;
-        images_init(&images, false);
-        unsigned flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
-        deliver(core, &p, s, qos, flags, index, &images);
+        hand_back(core, m, &p);
+        return;
     }
+    if (p.origin == core->shard) p.from = core_session(core, p.origin_session);
+    struct images images;
+    images_init(&images, false);
+    p.unasked = true;
+    unsigned flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
+    deliver(core, &p, s, qos, flags, index, &images);
     blob_unref(p.blob);
 }
 
-/* Takes back what waits in the queue of a session and, at QoS 1, what is in flight. */
-static void take_back(struct session *s, const struct member *only)
+/* What is in flight at QoS 1; QoS 2 stays with its member [MQTT-4.8.2-4]. */
+static void take_back_inflight(struct session *s)
 {
     struct core *core = s->core;
+    struct inflight_entry *next;
+    for (struct inflight_entry *e = inflight_first(&s->out); e; e = next) {
+        next = inflight_next(&s->out, e);
+        struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
+        if (m == NULL || e->state != INFLIGHT_WAIT_PUBACK) continue;
+        if (inflight_warm(s, e) < 0) continue;
+        struct pub p;
+        pub_of_blob(core, e->body, &p);
+        hand_back(core, m, &p);
+        e->flags &= (uint8_t)~OUTQ_SHARE; /* it is settled as far as the group goes */
+        session_settle(s, e);
+    }
+}
+
+/* What waits in the queue: of one membership, or of all. */
+static void take_back_queue(struct session *s, const struct member *only)
+{
+    struct core *core = s->core;
+    uint32_t kept = 0;
     for (uint32_t n = s->queue.count; n > 0; n--) {
         struct outq_item item = *outq_peek(&s->queue);
         struct member *m = item.flags & OUTQ_SHARE ? member_at(core, item.subid) : NULL;
         struct blob *b = (struct blob *)(uintptr_t)item.ref;
         outq_pop(&s->queue);
         bool mine = m && (only == NULL || m == only) && item.qos > 0;
-        int rc = mine && item.flags & OUTQ_STORED ? store_fetch(core->store, item.ref, &b) : 0;
+        int rc = mine && item.flags & OUTQ_STORED ? core_fetch(core, item.ref, &b) : 0;
         if (!mine || rc == E_AGAIN) {
             if (outq_push(&s->queue, item) < 0) queue_item_release(core, &item);
+            kept++;
             continue;
         }
-        struct pub p;
+        checkpoint_queue_taken(core, s, kept);
+        if (item_seq(core, &item)) journal_drop(s, item_seq(core, &item));
         if (rc == 0) {
+            struct pub p;
             pub_of_blob(core, b, &p);
-            post_pub_back(core, m, &p);
+            hand_back(core, m, &p);
+            if (item.flags & OUTQ_STORED) blob_unref(b);
+            item.flags &= ~(unsigned)OUTQ_SHARE & 7u;
         }
-        if (rc == 0 && item.flags & OUTQ_STORED) blob_unref(b);
         queue_item_release(core, &item);
     }
-    struct inflight_entry *next;
-    for (struct inflight_entry *e = inflight_first(&s->out); e; e = next) {
-        next = inflight_next(&s->out, e);
-        struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
-        if (m == NULL || only || e->state != INFLIGHT_WAIT_PUBACK) continue; /* [MQTT-4.8.2-4] */
-        struct pub p;
-        pub_of_blob(core, e->body, &p);
-        post_pub_back(core, m, &p);
-        session_settle(s, e);
-    }
+    checkpoint_queue_moved(core, s);
+}
+
+/* Gives the owner back what the session need not keep, oldest first. */
+static void take_back(struct session *s)
+{
+    if (s->share_pending == 0) return;
+    take_back_inflight(s);
+    take_back_queue(s, NULL);
 }
 
 static void leave(struct session *s, struct member **at)
@@ -500,8 +378,9 @@ bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter
     struct member **at = member_find(s, name, filter);
     if (at == NULL) return false;
     struct member *m = *at;
+    journal_leave(s, m->mid);
+    take_back_queue(s, m); /* what is in flight is completed on the connection that goes on */
     leave(s, at);
-    take_back(s, m);
     m->session = NULL;
     member_release(s->core, m);
     return true;
@@ -510,9 +389,8 @@ bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter
 void share_leave_all(struct session *s)
 {
     struct member *all = s->shares;
-    if (all == NULL && s->share_pending == 0) return;
+    take_back(s);
     while (s->shares) leave(s, &s->shares);
-    take_back(s, NULL);
     while (all) {
         struct member *m = all;
         all = m->next;
@@ -523,9 +401,9 @@ void share_leave_all(struct session *s)
 
 void share_online(struct session *s, bool online)
 {
+    if (!online) take_back(s);
     for (struct member *m = s->shares; m; m = m->next)
         if (post_join(s->core, m) < 0) s->core->stats.dropped_no_memory++;
-    if (s->share_pending && !online) take_back(s, NULL);
 }
 
 void share_dump(const struct session *s)
@@ -537,20 +415,15 @@ void share_dump(const struct session *s)
 
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)
 {
-    switch (kind) {
-    case MAIL_SHARE_JOIN: on_join(core, src, r); break;
-    case MAIL_SHARE_LEAVE: on_leave(core, src, r); break;
-    case MAIL_SHARE_DELIVER: on_deliver(core, src, r); break;
-    case MAIL_SHARE_SETTLED: on_settled(core, src, r); break;
-    default: on_return(core, src, r); break;
-    }
+    if (kind == MAIL_SHARE_DELIVER)
+        on_deliver(core, src, r);
+    else
+        share_group_mail_in(core, src, kind, r);
 }
 
 void share_free(struct core *core)
 {
-    for (uint32_t i = 0; i < core->group_slot_count; i++)
-        if (core->group_slots[i]) group_free(core, core->group_slots[i]);
+    share_groups_free(core);
     for (uint32_t i = 0; i < core->member_count; i++) mem_free(core->members[i]);
-    mem_free(core->group_slots);
     mem_free(core->members);
 }

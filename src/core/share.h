@@ -1,7 +1,8 @@
 /* Shared subscriptions (5.0 section 4.8.2).  A group is (name, topic filter) and is owned by the
  * shard home(name); that shard's trie holds the filter.  Its members are sessions anywhere: they
- * join, leave, come and go by mail to the owner, which sends each message to one of them, and they
- * report what is settled.  Mail to the own shard goes the same way, so there is one path. */
+ * join, leave, come and go by mail to the owner, which sends each message to one of them, or keeps
+ * it until one has room, and they report what is settled.  Mail to the own shard goes the same way,
+ * so there is one path. */
 #ifndef CORE_SHARE_H
 #define CORE_SHARE_H
 
@@ -15,8 +16,30 @@ bool share_unsubscribe(struct session *s, struct bytes name,
                        struct bytes filter); /* whether it was there */
 void share_leave_all(struct session *s);
 void share_online(struct session *s, bool online);
+/* The journal's view of it, see journal.h.  share_restore() and share_forget() do what a journal
+ * tells; share_adopt() gives the membership one more delivery that is not settled: false when there
+ * is no such membership. */
+uint32_t share_mid(const struct core *core, uint32_t member);
+void share_journal(const struct session *s);
+MUST_USE int share_restore(struct session *s, uint32_t mid, struct bytes name, struct bytes filter,
+                           const struct mqtt_subscription *opts, uint32_t subid);
+/* What a group may ask back is in memory: after recovery it is fetched. */
+void share_warm(struct session *s);
+void share_forget(struct session *s, uint32_t mid);
+MUST_USE bool share_adopt(struct session *s, uint32_t mid, uint32_t *member);
+/* A group of this shard that journals tell of, made when it is new; it waits for its members, whose
+ * letters come when recovery is over.  NULL without memory. */
+struct group *share_expect(struct core *core, struct bytes name, struct bytes filter);
+void share_unexpect(struct core *core, struct group *g); /* its last member has left */
+uint64_t share_group_number(const struct group *g);      /* of its name, the same on every shard */
+/* A message that no member has: the group's again. */
+void share_again(struct core *core, struct group *g, struct blob *b);
+/* For a checkpoint: what waits in that group. */
+void share_journal_waiting(struct core *core, uint32_t slot);
 void share_dump(const struct session *s); /* logs the memberships, a line each */
-/* Owner: picks a member and sends it p; counts a drop when there is none. */
+/* Owner: picks a member and sends it p, counts a drop when there is none.  QoS 1 and 2 wait here
+ * while all connected members have their windows full; within the limits of a session's queue,
+ * beyond which the oldest goes to the least busy member. */
 void share_dispatch(struct core *core, struct group *g, struct pub *p);
 bool share_group_durable(const struct group *g);
 /* Member's side: a delivery is done (acknowledged, refused, expired or dropped). */

@@ -1,5 +1,6 @@
 /* SUBSCRIBE and UNSUBSCRIBE (5.0 sections 3.8 - 3.11).  The shard's thread. */
 #include "core/core_int.h"
+#include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -83,9 +84,18 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     sub->retain_as_published = e->retain_as_published;
     sub->retain_handling = e->retain_handling & 3u;
     trie_set_durable(sub, is_durable(s, qos));
+    journal_sub(s, sub, filter);
     interest_changed(core, sub->filter, filter, locals, durables);
     core->generation++;
     return 0;
+}
+
+int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
+                        uint32_t subid)
+{
+    struct order o = {.s = s, .subid = subid};
+    bool is_new;
+    return plain_subscribe(&o, filter, e, e->qos, &is_new);
 }
 
 /* One entry: the reason for SUBACK. */
@@ -166,6 +176,12 @@ static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes f
     core->generation++;
 }
 
+void session_unsubscribe(struct session *s, struct bytes filter)
+{
+    struct sub *sub = trie_find(&s->core->trie, filter, (uintptr_t)s);
+    if (sub) plain_unsubscribe(s, sub, filter);
+}
+
 static uint8_t unsubscribe_one(struct cconn *c, struct bytes whole)
 {
     struct session *s = c->session;
@@ -181,6 +197,7 @@ static uint8_t unsubscribe_one(struct cconn *c, struct bytes whole)
     struct sub *sub = trie_find(&c->core->trie, filter, (uintptr_t)s);
     if (sub == NULL) return MQTT_NO_SUBSCRIPTION_EXISTED;
     rjobs_cancel(s, filter);
+    journal_unsub(s, filter);
     plain_unsubscribe(s, sub, filter);
     return MQTT_SUCCESS;
 }
@@ -190,17 +207,16 @@ int conn_handle_unsubscribe(struct cconn *c, struct bytes body)
     struct mqtt_subscribe m;
     int rc = mqtt_unsubscribe_decode(c->version, body, &m);
     if (rc < 0) return rc;
-    uint8_t *reasons = core_scratch(c->core, SCRATCH_REPLY, m.count);
+    uint8_t *reasons = core_scratch(c->core, SCRATCH_REPLY, 2 * (size_t)m.count + MQTT_SMALL_MAX);
     if (reasons == NULL) return E_NOMEM;
     struct bytes filter;
     for (uint32_t i = 0; mqtt_unsubscribe_next(&m, &filter); i++)
         reasons[i] = unsubscribe_one(c, filter);
-    uint8_t *d = conn_reserve(c, MQTT_SMALL_MAX + m.count);
-    if (d == NULL) return E_NOMEM;
+    uint8_t *reply = reasons + m.count;
     uint8_t *end =
-        mqtt_suback_encode(d, c->version, MQTT_UNSUBACK, m.packet_id, bytes_of(reasons, m.count),
-                           (struct bytes){0}); /* [MQTT-3.10.4-4], -5 */
-    if (conn_may_send(c, (size_t)(end - d))) conn_commit(c, (size_t)(end - d));
+        mqtt_suback_encode(reply, c->version, MQTT_UNSUBACK, m.packet_id,
+                           bytes_of(reasons, m.count), (struct bytes){0}); /* [MQTT-3.10.4-4], -5 */
+    interest_reply(c, bytes_of(reply, (size_t)(end - reply)));
     return 0;
 }
 

@@ -14,11 +14,11 @@ from broker import Broker, can_connect, free_port, main, run_sluice, sanitizer_r
 from clients import publish
 
 REFUSED = [  # what this version does not have yet
-    "persistence true", "password_file /etc/pw", "acl_file /etc/acl", "certfile /etc/cert.pem",
+    "password_file /etc/pw", "acl_file /etc/acl", "certfile /etc/cert.pem",
     "keyfile /etc/key.pem", "cafile /etc/ca.pem", "require_certificate true", "psk_hint x",
     "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
     "topic # both", "history #", "queue jobs", "filter hot a > 1", "http_dir /var/www",
-    "durability os", "dead_letter true", "queue_auto_create true", "enable_proxy_protocol true",
+    "dead_letter true", "queue_auto_create true", "enable_proxy_protocol true",
 ]
 WRONG = [  # and what is not right
     "no_such_directive 1", "max_qos 3", "max_qos two", "allow_anonymous maybe", "max_connections many",
@@ -26,11 +26,12 @@ WRONG = [  # and what is not right
     "log_dest nowhere", "log_type everything", "sys_interval 65536", "shards 65", "shards 0",
     "mount_point a/#",
     "log_dest file", "protocol smoke", "connect_timeout 1x",
+    "durability sometimes", "durability interval", "persistence_file x/",
     "persistent_client_expiration 5", "accept_protocol_versions 6", "allow_anonymous",
 ]
 GOOD = [  # mosquitto's, taken over or ignored with a reason
-    "# a comment", "", "persistence false", "autosave_interval 1800", "persistence_location /var/lib/x/",
-    "persistence_file x.db", "allow_duplicate_messages true", "check_retain_source true",
+    "# a comment", "", "persistence true", "durability interval 100ms", "autosave_interval 1800",
+    "persistence_location /var/lib/x/", "persistence_file x.db", "allow_duplicate_messages true", "check_retain_source true",
     "retained_persistence true", "websockets_log_level 0", "maximum_qos 1", "max_inflight_bytes 1000",
     "max_keepalive 100", "memory_limit 1000000", "set_tcp_nodelay true", "log_facility 5",
     "upgrade_outgoing_qos true", "protocol mqtt", "packet_buffer_size 4096", "retain_expiry_interval 1",
@@ -197,10 +198,9 @@ class Command(unittest.TestCase):
             broker.wait_log(r"New client connected from \S+ as inc-[0-9A-Z]+ ")
 
     def test_debians_own_file(self):
-        """/etc/mosquitto/mosquitto.conf as it comes, with our folders; without persistence true, which is
-        refused by name until there is persistence."""
-        lines = ["pid_file {0}/mosquitto.pid", "persistence_location {0}/", "log_dest file {0}/mosquitto.log",
-                 "include_dir {0}/conf.d"]
+        """/etc/mosquitto/mosquitto.conf as it comes, with our folders."""
+        lines = ["pid_file {0}/mosquitto.pid", "persistence true", "persistence_location {0}/",
+                 "log_dest file {0}/mosquitto.log", "include_dir {0}/conf.d"]
         os.mkdir(os.path.join(self.dir, "conf.d"))
         text = "\n".join(["# Place your local configuration in conf.d", *lines, ""])
         name = self.file(text.format(self.dir))

@@ -37,7 +37,7 @@ struct group_got *group_got(struct sim *sim, struct group *g, uint32_t message)
     return &g->got[message];
 }
 
-static struct got *got_of(struct session *s, uint32_t message)
+struct got *got_of(struct session *s, uint32_t message)
 {
     s->got = grown(s->got, &s->got_cap, message, sizeof *s->got);
     return &s->got[message];
@@ -45,14 +45,14 @@ static struct got *got_of(struct session *s, uint32_t message)
 
 /* ---- what may come ---- */
 
-static bool rec_matches(const struct sim *sim, const struct rec *r, unsigned topic)
+bool rec_matches(const struct sim *sim, const struct rec *r, unsigned topic)
 {
     return filter_matches(r->shared ? sim->groups[r->filter].filter : r->filter, topic);
 }
 
 /* A subscription because of which m may have come to c with this QoS. */
-static const struct rec *may_get(const struct sim *sim, const struct client *c,
-                                 const struct message *m, uint8_t qos)
+const struct rec *may_get(const struct sim *sim, const struct client *c, const struct message *m,
+                          uint8_t qos)
 {
     const struct session *s = c->session;
     for (unsigned i = 0; i < s->rec_count; i++) {
@@ -63,16 +63,33 @@ static const struct rec *may_get(const struct sim *sim, const struct client *c,
         if (r->gone && r->gone < m->sent) continue;
         if (c->no_local && m->publisher == c->index) continue; /* [MQTT-3.8.3-3] */
         if (qos == min_u64(m->qos, r->qos)) return r;
+        /* A will for which the store has no room is not stored, and so not exactly once. */
+        if (m->is_will && sim->disk && qos == 1 && m->qos == 2 && r->qos == 2) return r;
     }
     return NULL;
 }
 
 /* A copy of m that s got before with this identifier. */
-static struct copy *copy_of(struct got *g, uint16_t pid)
+struct copy *copy_of(struct got *g, uint16_t pid)
 {
     for (unsigned i = 0; i < g->copy_count; i++)
         if (g->copies[i].pid == pid) return &g->copies[i];
     return NULL;
+}
+
+/* [MQTT-3.3.2-5], [MQTT-3.3.2-6]: what went by before this connection began is known. */
+static void check_expiry(struct sim *sim, const struct delivery *d)
+{
+    const struct message *m = &sim->messages[d->message];
+    uint64_t from = d->client->connect_ms, sent = m->last_sent_ms;
+    if (m->expiry_s == MQTT_NO_EXPIRY || from <= sent) return;
+    uint64_t waited_s = (from - sent) / 1000;
+    if (waited_s > m->expiry_s)
+        fail(sim, "%s: #%u comes although it has expired [MQTT-3.3.2-5]", d->client->id,
+             d->message);
+    else if (d->client->version == MQTT_V5 && d->expiry_s > m->expiry_s - waited_s)
+        fail(sim, "%s: #%u is to expire in %u of %u s, waited %llu s [MQTT-3.3.2-6]", d->client->id,
+             d->message, d->expiry_s, m->expiry_s, (unsigned long long)waited_s);
 }
 
 /* The same delivery once more: on another connection, or [3.1.1] after retry_interval without an
@@ -93,6 +110,10 @@ static void check_group(struct sim *sim, const struct delivery *d, const struct 
                         unsigned sends)
 {
     struct group_got *g = group_got(sim, &sim->groups[r->filter], d->message);
+    if (sim->crash_event) { /* at least once: who has it may have been forgotten */
+        g->count = 1;
+        return;
+    }
     unsigned most = sends + world_closed(d->client->conn); /* then it went to another, perhaps */
     for (unsigned i = 0; i < g->count && i < COPIES_MAX && d->qos < 2; i++) {
         const struct client *by = &sim->clients[g->by[i].client];
@@ -116,7 +137,10 @@ static void check_order(struct sim *sim, const struct delivery *d, const struct 
     /* Its first sending was not for us, or lost where that is allowed. */
     bool lossy = sim->lossy || d->qos == 0 || m->expiry_s != MQTT_NO_EXPIRY;
     bool came_again = m->sends > 1 && (lossy || r->granted == 0 || m->sent < r->granted);
-    if (m->seq < *last && !came_again)
+    /* That it was dropped is not in the log: with another queue it may be there after a crash. */
+    bool was_dropped = sim->crash_event && (got_of(d->client->session, d->message)->missed ||
+                                            (sim->lossy && d->qos == 0));
+    if (m->seq < *last && !came_again && !was_dropped)
         fail(sim, "%s: #%u (%u of c%u on %s) comes after %u [MQTT-4.6.0-6]", d->client->id,
              d->message, m->seq, m->publisher, topic_name(m->topic), *last);
     *last = (uint32_t)max_u64(*last, m->seq);
@@ -141,13 +165,15 @@ static void deliver_live(struct sim *sim, const struct delivery *d)
     }
     struct got *g = got_of(c->session, d->message);
     struct copy *copy = d->dup ? copy_of(g, d->pid) : NULL;
-    if (copy) {
+    if (copy && !copy->done) {
         check_again(sim, d, copy);
         return;
     }
     if (d->dup && c->serial == c->session->serial)
         fail(sim, "%s: #%u has DUP at its first sending [MQTT-3.3.1-1]", c->id, d->message);
+    if (!d->dup) check_expiry(sim, d);
     unsigned sends = m->qos == 1 ? m->sends : 1; /* the publisher may have sent it twice */
+    sends += g->extra + (d->qos == 0 ? m->replays : 0);
     if (r->shared)
         check_group(sim, d, r, sends);
     else if (g->copy_count >= sends)
@@ -155,8 +181,8 @@ static void deliver_live(struct sim *sim, const struct delivery *d)
              g->copy_count + 1, m->sends);
     if (!r->shared && g->copy_count == 0) check_order(sim, d, r);
     if (g->copy_count < COPIES_MAX)
-        g->copies[g->copy_count++] =
-            (struct copy){.pid = d->pid, .conn = c->serial, .ms = world_now(sim->world)};
+        g->copies[g->copy_count++] = (struct copy){
+            .pid = d->pid, .qos = d->qos, .conn = c->serial, .ms = world_now(sim->world)};
     uint32_t *newest = &c->session->newest[m->topic][d->qos > 0];
     if (m->retain && (*newest == 0 || m->seq > sim->messages[*newest - 1].seq))
         *newest = d->message + 1;
@@ -177,13 +203,13 @@ static void deliver_retained(struct sim *sim, const struct delivery *d)
     for (unsigned i = d->qos > 0; i < 2 && !d->dup; i++) { /* QoS 0 may overtake what waits */
         uint32_t newest = s->newest[m->topic][i];
         const struct message *live = &sim->messages[newest ? newest - 1 : 0];
-        if (newest && replaces(live, live->sent, m))
+        if (newest && !live->shaken && replaces(live, live->sent, m))
             fail(sim, "%s: retained #%u on %s comes after the newer #%u", c->id, d->message,
                  topic_name(m->topic), newest - 1);
     }
 }
 
-static void deliver(struct sim *sim, const struct delivery *d)
+void check_deliver(struct sim *sim, const struct delivery *d)
 {
     struct message *m = &sim->messages[d->message];
     if (d->client->session == NULL)
@@ -204,7 +230,7 @@ void check_empty(struct sim *sim, struct client *c, unsigned topic)
 }
 
 /* The QoS at which m must have come to c, of plain subscriptions; -1: it need not. */
-static int must_get(const struct sim *sim, const struct client *c, const struct message *m)
+int must_get(const struct sim *sim, const struct client *c, const struct message *m)
 {
     int qos = -1;
     if (c->no_local && m->publisher == c->index) return -1;
@@ -219,7 +245,7 @@ static int must_get(const struct sim *sim, const struct client *c, const struct 
 }
 
 /* Whether some member was there all the time. */
-static bool has_member(const struct sim *sim, unsigned group, const struct message *m)
+bool has_member(const struct sim *sim, unsigned group, const struct message *m)
 {
     for (unsigned i = 0; i < sim->client_count; i++) {
         const struct client *c = &sim->clients[i];
@@ -232,146 +258,12 @@ static bool has_member(const struct sim *sim, unsigned group, const struct messa
     return false;
 }
 
-/* ---- faults of the harness itself ---- */
-
-static bool is_plain(const struct sim *sim, const struct delivery *d)
-{
-    const struct message *m = &sim->messages[d->message];
-    return d->client->group < 0 && !d->retain && !d->dup && !m->is_will && m->sends == 1 &&
-           m->expiry_s == MQTT_NO_EXPIRY;
-}
-
-/* A loss of it must be noticed when everything is at rest. */
-static bool is_promised(const struct sim *sim, const struct delivery *d)
-{
-    const struct message *m = &sim->messages[d->message];
-    const struct client *from = &sim->clients[m->publisher];
-    bool is_safe = m->acked || (from->state == UP && m->sent > from->up && from->keep_alive_s == 0);
-    return is_safe && (d->client->group >= 0 || must_get(sim, d->client, m) >= 0) &&
-           d->client->keep_alive_s == 0;
-}
-
-/* Whether this delivery is one for the fault to strike. */
-static bool is_victim(const struct sim *sim, const struct delivery *d)
-{
-    const struct message *m = &sim->messages[d->message];
-    const struct client *c = d->client;
-    switch (sim->options.fault) {
-    case FAULT_LOSE: return is_plain(sim, d) && d->qos && is_promised(sim, d);
-    case FAULT_LOSE_QOS0:
-        return is_plain(sim, d) && d->qos == 0 && is_promised(sim, d) && c->up < m->sent &&
-               !c->slow && !sim->tight;
-    case FAULT_LOSE_SHARED:
-        return c->group >= 0 && !d->dup && m->sends == 1 && m->qos == 1 && is_promised(sim, d) &&
-               m->expiry_s == MQTT_NO_EXPIRY && has_member(sim, (unsigned)c->group, m);
-    case FAULT_LOSE_WILL: return m->is_will && m->acked && d->qos && must_get(sim, c, m) >= 0;
-    case FAULT_TWICE: return is_plain(sim, d) && d->qos == 1;
-    case FAULT_TWICE_QOS2: return is_plain(sim, d) && d->qos == 2;
-    case FAULT_TWICE_QOS0: return is_plain(sim, d) && d->qos == 0;
-    case FAULT_TWICE_SHARED: return c->group >= 0 && !d->dup && m->sends == 1;
-    case FAULT_SWAP: return is_plain(sim, d) && d->qos && is_promised(sim, d);
-    case FAULT_STRANGER: return is_plain(sim, d);
-    case FAULT_STALE: return m->retain && !d->retain && d->qos && m->seq > 1;
-    default: return false;
-    }
-}
-
-/* A client with a session that m must not come to; NULL: none now. */
-static struct client *stranger(struct sim *sim, const struct message *m, uint8_t qos)
-{
-    for (unsigned i = 0; i < sim->client_count; i++) {
-        struct client *c = &sim->clients[i];
-        if (c->session && c->group < 0 && may_get(sim, c, m, qos) == NULL) return c;
-    }
-    return NULL;
-}
-
-static struct client *fellow(struct sim *sim, const struct client *c)
-{
-    for (unsigned i = 0; i < sim->client_count; i++) {
-        struct client *o = &sim->clients[i];
-        if (o != c && o->group == c->group && o->session && o->session->rec_count) return o;
-    }
-    return NULL;
-}
-
-static void strike(struct sim *sim, struct delivery d)
-{
-    struct client *other;
-    trace(sim, "the fault strikes #%u at %s", d.message, d.client->id);
-    sim->fault_done = true;
-    switch (sim->options.fault) {
-    case FAULT_TWICE:
-    case FAULT_TWICE_QOS2:
-    case FAULT_TWICE_QOS0:
-        deliver(sim, &d);
-        d.pid++;
-        deliver(sim, &d);
-        break;
-    case FAULT_TWICE_SHARED:
-        other = fellow(sim, d.client);
-        deliver(sim, &d);
-        if (other) d.client = other;
-        d.pid++;
-        deliver(sim, &d);
-        break;
-    case FAULT_STRANGER:
-        other = stranger(sim, &sim->messages[d.message], d.qos);
-        sim->fault_done = other != NULL;
-        if (other) d.client = other;
-        deliver(sim, &d);
-        break;
-    case FAULT_STALE:
-        deliver(sim, &d);
-        for (uint32_t i = 0; i < d.message; i++)
-            if (sim->messages[i].topic == sim->messages[d.message].topic &&
-                sim->messages[i].seq == 1)
-                d.message = i;
-        d.retain = true;
-        deliver(sim, &d);
-        break;
-    default: break; /* it is lost */
-    }
-}
-
-/* The first of a pair waits until the second has passed. */
-static void swap(struct sim *sim, struct delivery d)
-{
-    const struct message *m = &sim->messages[d.message], *o = &sim->messages[sim->swap.message];
-    if (sim->swap.full && sim->swap.client == d.client && m->publisher == o->publisher &&
-        m->topic == o->topic && m->qos == o->qos && d.qos == sim->swap.qos) {
-        struct delivery first = {
-            .client = d.client, .message = sim->swap.message, .qos = d.qos, .pid = sim->swap.pid};
-        trace(sim, "the fault swaps #%u and #%u", first.message, d.message);
-        sim->fault_done = true;
-        deliver(sim, &d);
-        deliver(sim, &first);
-        return;
-    }
-    if (sim->swap.full) {
-        deliver(sim, &d);
-        return;
-    }
-    sim->swap.full = true;
-    sim->swap.client = d.client;
-    sim->swap.message = d.message;
-    sim->swap.qos = d.qos;
-    sim->swap.pid = d.pid;
-}
-
 void check_delivery(struct sim *sim, struct delivery d)
 {
-    bool victim = !sim->fault_done && is_victim(sim, &d);
-    if (victim && sim->fault_after > 0) {
-        sim->fault_after--;
-        victim = false;
-    }
-    if (!victim)
-        deliver(sim, &d);
-    else if (sim->options.fault == FAULT_SWAP)
-        swap(sim, d);
+    if (fault_strikes(sim, &d))
+        fault_strike(sim, d);
     else
-        strike(sim, d);
+        check_deliver(sim, &d);
 }
 
 /* ---- what must have come ---- */
@@ -399,6 +291,7 @@ static void check_client(struct sim *sim, struct client *c)
         if (g->copy_count || g->missed) continue;
         g->missed = true;
         sim->missing++;
+        trace(sim, "%s misses #%u", c->id, i);
         if (!sim->lossy)
             fail(sim, "%s: #%u of c%u on %s is lost at QoS %d", c->id, i, m->publisher,
                  topic_name(m->topic), qos);
@@ -419,7 +312,8 @@ void check_rest(struct sim *sim)
 void check_end(struct sim *sim)
 {
     check_rest(sim);
-    for (unsigned g = 0; g < GROUPS && !sim->lossy; g++) {
+    bool of_groups = !sim->lossy && (!sim->options.crash || sim->options.groups);
+    for (unsigned g = 0; g < GROUPS && of_groups; g++) {
         struct group *group = &sim->groups[g];
         for (uint32_t i = 0; i < sim->message_count && !sim->failed; i++) {
             const struct message *m = &sim->messages[i];
@@ -432,13 +326,57 @@ void check_end(struct sim *sim)
         }
     }
     uint64_t dropped =
-        sim->lossy ? world_stat(sim->world, offsetof(struct core_stats, dropped_queue_full)) : 0;
+        sim->dropped + world_stat(sim->world, offsetof(struct core_stats, dropped_queue_full));
     if (sim->missing > dropped)
         fail(sim, "%u messages are missing, %llu were counted as dropped", sim->missing,
              (unsigned long long)dropped);
 }
 
-static bool may_be_retained(const struct sim *sim, uint32_t message)
+/* ---- crashes ---- */
+
+void check_settled(struct sim *sim)
+{
+    for (struct session *s = sim->sessions; s; s = s->next) {
+        const struct client *c = &sim->clients[s->client];
+        bool done =
+            c->session == s && c->state == UP && !sim->down; /* its acknowledgements have arrived */
+        for (uint32_t i = 0; s->got && i < s->got_cap; i++) {
+            struct got *g = &s->got[i];
+            g->settled = g->copy_count;
+            for (unsigned n = 0; n < g->copy_count && done; n++) g->copies[n].done = true;
+        }
+    }
+}
+
+/* A crash may have taken m, or (stop) the end of the broker. */
+static void shake(const struct sim *sim, struct message *m, bool stop)
+{
+    bool is_safe = stop || m->acked <= sim->safe_event || (m->qos && !m->is_will);
+    /* That finds no room when its client comes back, or when its session ends, is not stored. */
+    if (m->is_will && sim->faults.again) is_safe = false;
+    if (m->acked && !is_safe) {
+        m->acked = 0;
+        m->given_up = true;
+    }
+    if (!stop) m->shaken |= m->sent && m->acked == 0;
+}
+
+/* QoS 2 is not sent before it is safe under which identifier. */
+void check_shaken(struct sim *sim, bool stop)
+{
+    for (uint32_t i = 0; i < sim->message_count; i++) shake(sim, &sim->messages[i], stop);
+    for (struct session *s = sim->sessions; s && !stop; s = s->next) {
+        for (uint32_t i = 0; s->got && i < s->got_cap; i++) {
+            struct got *g = &s->got[i];
+            for (unsigned n = g->settled; n < g->copy_count; n++)
+                g->extra += g->copies[n].qos < 2 && g->extra < UINT8_MAX;
+        }
+    }
+}
+
+/* ---- retained ---- */
+
+bool may_be_retained(const struct sim *sim, uint32_t message)
 {
     const struct message *m = &sim->messages[message];
     for (uint32_t i = 0; i < sim->message_count; i++) {

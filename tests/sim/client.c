@@ -96,6 +96,7 @@ static void send_publish(struct client *c, uint32_t message, uint16_t pid, bool 
     if (m->sent == 0) m->sent_ms = world_now(sim->world);
     if (m->sent == 0) m->sent = sim->event;
     m->last_sent = sim->event;
+    m->last_sent_ms = world_now(sim->world);
     m->sends++;
     trace(sim, "%s publishes #%u to %s, QoS %u%s%s, id %u", c->id, message, topic_name(m->topic),
           m->qos, m->retain ? ", retain" : "", dup ? ", DUP" : "", pid);
@@ -150,7 +151,7 @@ void client_init(struct sim *sim, unsigned index)
     static const uint32_t expiries[] = {0, 4, 60, 3600, UINT32_MAX};
     struct client *c = &sim->clients[index];
     struct rng *r = &sim->rng;
-    *c = (struct client){.sim = sim, .index = index, .group = -1};
+    *c = (struct client){.sim = sim, .index = index, .group = -1, .safe_gone_ms = UINT64_MAX};
     snprintf(c->id, sizeof c->id, "c%u", index % 100);
     c->version = rng_below(r, 2) ? MQTT_V5 : MQTT_V311;
     if (c->version == MQTT_V5) {
@@ -257,14 +258,16 @@ void client_connect(struct client *c, bool clean)
         c->old_will = c->late_will; /* the session ends: it comes now */
     else
         c->cancelled_will = c->late_will; /* [MQTT-3.1.3-9] */
-    c->late_will = 0;
+    c->late_will = c->fired_will = 0;
     if (c->old_will) will_comes(sim, c->old_will, false);
+    will_at_risk(c, c->old_will);
+    will_at_risk(c, c->cancelled_will);
     c->clean = clean;
     c->state = CONNECTING;
     c->serial++;
     c->conn = world_connect(sim->world);
     c->connect_ms = world_now(sim->world);
-    c->slow = c->held = c->lags = false;
+    c->slow = c->held = c->lags = c->known = c->was_full = false;
     c->out.len = 0;
     c->outstanding_count = c->op_count = 0;
     c->ping_mark = 0;
@@ -278,10 +281,13 @@ static void on_connack(struct client *c, struct bytes body)
 {
     struct sim *sim = c->sim;
     struct mqtt_connack m;
-    if (mqtt_connack_decode(c->version, body, &m) < 0 || c->state != CONNECTING || m.reason) {
+    bool bad = mqtt_connack_decode(c->version, body, &m) < 0 || c->state != CONNECTING;
+    if (!bad && m.reason && sim->clean_stop) return; /* as good as not answered */
+    if (bad || m.reason) {
         fail(sim, "%s: CONNACK out of place, or reason 0x%02x", c->id, m.reason);
         return;
     }
+    m.session_present = fault_session(c, m.session_present);
     int due = session_due(c, c->connect_ms);
     trace(sim, "%s is connected, session present %u", c->id, m.session_present);
     if (due >= 0 && due != m.session_present)
@@ -301,6 +307,9 @@ static void on_connack(struct client *c, struct bytes body)
     c->server_window =
         v5 && mqtt_has(&m.props, MQTT_P_RECEIVE_MAX) ? m.props.receive_max : UINT16_MAX;
     if (m.session_present && c->session) {
+        c->session->known |= c->session->doubt;
+        c->session->doubt = false;
+        fault_resumed(c);
         resend(c);
         return;
     }
@@ -398,10 +407,12 @@ static int64_t payload_read(const struct sim *sim, struct bytes p, unsigned topi
     return message;
 }
 
-static int topic_of(struct client *c, struct mqtt_publish *m)
+/* Also what is left of its expiry. */
+static int topic_of(struct client *c, struct mqtt_publish *m, uint32_t *expiry_s)
 {
     struct mqtt_props props = {0};
     if (c->version == MQTT_V5 && mqtt_publish_props_from_server(m, &props) < 0) return -1;
+    *expiry_s = mqtt_has(&props, MQTT_P_MESSAGE_EXPIRY) ? props.message_expiry : MQTT_NO_EXPIRY;
     if (!mqtt_has(&props, MQTT_P_TOPIC_ALIAS)) return topic_index(m->topic);
     unsigned alias = props.topic_alias;
     if (alias > c->alias_max) return -1; /* [MQTT-3.3.2-9] */
@@ -416,6 +427,10 @@ static int topic_of(struct client *c, struct mqtt_publish *m)
 static bool seen_before(struct client *c, const struct mqtt_publish *m, uint32_t message)
 {
     int at = received_at(c, m->packet_id);
+    if (at >= 0 && c->group >= 0 && c->sim->crash_event && !c->sim->options.groups) {
+        c->received[at].message = message;
+        return false;
+    }
     if (at >= 0) {
         if (c->received[at].message != message || !m->dup)
             fail(c->sim, "%s: QoS 2 id %u is in use by #%u, now it is #%u, DUP %u [MQTT-2.2.1-4]",
@@ -436,7 +451,8 @@ static void on_publish(struct client *c, unsigned flags, struct bytes body)
         fail(sim, "%s: a malformed PUBLISH", c->id);
         return;
     }
-    int topic = topic_of(c, &m);
+    uint32_t expiry_s = 0;
+    int topic = topic_of(c, &m, &expiry_s);
     int64_t message = topic < 0 ? -1 : payload_read(sim, m.payload, (unsigned)topic);
     bool empty = topic >= 0 && m.payload.n == 0;
     if (message < 0 && !empty) {
@@ -455,6 +471,7 @@ static void on_publish(struct client *c, unsigned flags, struct bytes body)
     else if (!again)
         check_delivery(sim, (struct delivery){.client = c,
                                               .message = (uint32_t)message,
+                                              .expiry_s = expiry_s,
                                               .qos = m.qos,
                                               .dup = m.dup,
                                               .retain = m.retain,
@@ -486,6 +503,12 @@ static void on_answer(struct client *c, unsigned type, const struct mqtt_ack *a)
     /* It may have been completed before, if the first PUBCOMP was lost with a connection. */
     bool known = a->reason < MQTT_UNSPECIFIED_ERROR ||
                  (type == MQTT_PUBCOMP && a->reason == MQTT_PACKET_ID_NOT_FOUND);
+    if (i < c->unacked_count && a->reason == MQTT_QUOTA_EXCEEDED && c->was_full) {
+        trace(sim, "%s: #%u is refused", c->id, c->unacked[i].message);
+        sim->messages[c->unacked[i].message].given_up = true;
+        unacked_del(c, i);
+        return;
+    }
     if (i == c->unacked_count || !known) {
         fail(sim, "%s: %s for id %u, reason 0x%02x", c->id, mqtt_type_name(type), a->packet_id,
              a->reason);
@@ -520,9 +543,10 @@ static void on_ack(struct client *c, unsigned type, struct bytes body)
 static void on_suback(struct client *c, unsigned type, struct bytes body)
 {
     struct sim *sim = c->sim;
-    struct mqtt_suback s;
+    struct mqtt_suback s = {0};
     int rc = type == MQTT_SUBACK ? mqtt_suback_decode(c->version, body, &s)
                                  : mqtt_unsuback_decode(c->version, body, &s);
+    if (rc == 0 && s.packet_id == PID_OF_FAULT) return;
     unsigned i = 0;
     while (rc == 0 && i < c->op_count && c->ops[i].pid != s.packet_id) i++;
     if (rc < 0 || i == c->op_count || c->ops[i].ends != (type == MQTT_UNSUBACK)) {
@@ -541,6 +565,7 @@ static void on_suback(struct client *c, unsigned type, struct bytes body)
         if (*at == 0) *at = sim->event;
     }
     trace(sim, "%s: %s", c->id, mqtt_type_name(type));
+    client_known(c); /* it is not sent before what was before it is safe */
 }
 
 static void on_pingresp(struct client *c)
@@ -549,7 +574,8 @@ static void on_pingresp(struct client *c)
     for (uint32_t i = c->qos0_from; i + 1 < c->ping_mark; i++) {
         struct message *m = &sim->messages[i];
         bool is_ours = m->publisher == c->index && m->qos == 0 && !m->is_will;
-        if (is_ours && m->acked == 0) m->acked = sim->event;
+        if (is_ours && c->was_full) m->given_up = true;
+        if (is_ours && m->acked == 0 && !c->was_full) m->acked = sim->event;
     }
     c->ping_mark = 0;
 }
@@ -570,6 +596,7 @@ static void on_packet(struct client *c, const struct mqtt_frame *f, struct bytes
     case MQTT_PINGRESP: on_pingresp(c); break;
     case MQTT_DISCONNECT:
         trace(sim, "%s: DISCONNECT 0x%02x", c->id, body.n ? body.p[0] : 0);
+        if (sim->clean_stop && body.n && body.p[0] == MQTT_SERVER_SHUTTING_DOWN) break;
         if (c->keep_alive_s == 0 || body.n == 0 || body.p[0] != MQTT_KEEP_ALIVE_TIMEOUT)
             fail(sim, "%s: DISCONNECT 0x%02x", c->id, body.n ? body.p[0] : 0);
         break;
@@ -583,6 +610,10 @@ static void closed_by_broker(struct client *c)
     uint64_t now = world_now(sim->world), due = c->last_sent_ms + c->keep_alive_s * 1500u;
     sim->event++;
     trace(sim, "%s is closed by the broker", c->id);
+    if (c->was_full && c->version != MQTT_V5) { /* its publish was refused */
+        full_closed(c);
+        return;
+    }
     if (c->keep_alive_s == 0 || now < due) fail(sim, "%s: closed without a reason", c->id);
     world_drop(c->conn);
     c->conn = NULL;
@@ -621,7 +652,7 @@ bool client_read(struct client *c)
         any = true;
         world_consume(c->conn, f.head_len + f.body_len);
     }
-    if (c->conn == NULL || !world_closed(c->conn) || c->sim->failed) return any;
+    if (c->conn == NULL || !world_closed(c->conn) || c->sim->failed || c->sim->down) return any;
     closed_by_broker(c);
     return true;
 }

@@ -1,7 +1,8 @@
 /* Runs the simulation over seeds.
  *
  *   sim [--seed N] [--seeds COUNT] [--clients N] [--steps N] [--shards N] [--verbose]
- *       [--pending]     the seeds N, N + 1, ...; 1 and a failure's trace when one fails
+ *       [--pending] [--crash [--groups]]
+ *                         the seeds N, N + 1, ...; 1 and a failure's trace when one fails
  *   sim --self-test            the harness makes each kind of fault, which must be found */
 #include <signal.h>
 #include <stdio.h>
@@ -70,34 +71,20 @@ found:
         if (run_one(&less, false, NULL)) best = less;
         if (best.steps + 30 < o.steps) break;
     }
-    printf("smallest run found: --seed %llu --clients %u --steps %u --shards %u\n",
-           (unsigned long long)best.seed, best.clients, best.steps, best.shards);
+    printf("smallest run found:%s --seed %llu --clients %u --steps %u --shards %u\n",
+           best.crash ? " --crash" : "", (unsigned long long)best.seed, best.clients, best.steps,
+           best.shards);
     run_one(&best, true, NULL);
 }
 
 static int self_test(void)
 {
-    static const char *const names[FAULT_COUNT] = {
-        [FAULT_NONE] = "nothing",
-        [FAULT_LOSE] = "a QoS 1 or 2 message is lost",
-        [FAULT_LOSE_QOS0] = "a QoS 0 message is lost",
-        [FAULT_LOSE_SHARED] = "a group's message is lost",
-        [FAULT_LOSE_WILL] = "a will is lost",
-        [FAULT_LOSE_RETAINED] = "a retained message is lost",
-        [FAULT_TWICE] = "a QoS 1 message comes twice",
-        [FAULT_TWICE_QOS2] = "a QoS 2 message comes twice",
-        [FAULT_TWICE_QOS0] = "a QoS 0 message comes twice",
-        [FAULT_TWICE_SHARED] = "two members get one message",
-        [FAULT_SWAP] = "two messages change places",
-        [FAULT_STRANGER] = "a message goes to another client",
-        [FAULT_STALE] = "an old retained message comes after a newer one",
-    };
     int bad = 0;
     for (enum fault f = FAULT_NONE; f < FAULT_COUNT; f++) {
         unsigned struck = 0, found = 0;
         for (uint64_t seed = 1; seed <= SELF_TEST_SEEDS && struck < (f ? 10 : SELF_TEST_SEEDS / 10);
              seed++) {
-            struct options o = {.seed = seed, .fault = f};
+            struct options o = {.seed = seed, .fault = f, .crash = f >= FAULT_FIRST_OF_CRASH};
             bool did = false, failed = run_one(&o, false, &did);
             struck += did || f == FAULT_NONE;
             found += failed;
@@ -105,7 +92,7 @@ static int self_test(void)
         }
         bool ok = f == FAULT_NONE ? found == 0
                                   : struck >= 3 && found <= struck && found * 10 >= struck * 8;
-        printf("%s: made %u times, found %u times%s\n", names[f], struck, found,
+        printf("%s: made %u times, found %u times%s\n", fault_names[f], struck, found,
                ok ? "" : " - NOT OK");
         bad += !ok;
     }
@@ -116,6 +103,7 @@ int main(int argc, char **argv)
 {
     struct options o = {.seed = 1};
     unsigned long seeds = 1;
+    bool shrinks = true;
     for (int i = 1; i < argc; i++) {
         unsigned long value = i + 1 < argc ? strtoul(argv[i + 1], NULL, 10) : 0;
         const char *a = argv[i];
@@ -136,12 +124,15 @@ int main(int argc, char **argv)
         if (takes) continue;
         if (strcmp(a, "--self-test") == 0) return self_test();
         o.verbose |= strcmp(a, "--verbose") == 0;
+        if (strcmp(a, "--noshrink") == 0) shrinks = false;
+        o.crash |= strcmp(a, "--crash") == 0;
+        o.groups |= strcmp(a, "--groups") == 0;
         o.pending |= strcmp(a, "--pending") == 0;
     }
     signal(SIGABRT, on_abort);
     for (unsigned long i = 0; i < seeds; i++, o.seed++) {
         if (!run_one(&o, true, NULL)) continue;
-        if (o.clients == 0 && o.steps == 0) shrink(o);
+        if (shrinks && o.clients == 0 && o.steps == 0) shrink(o);
         return 1;
     }
     printf("%lu seeds passed\n", seeds);

@@ -3,6 +3,7 @@
  * crash, leak or go round for ever; connections may be closed; afterwards new clients are served.
  *
  *   nomem                 on 1, 2 and 3 shards, with clients at different places
+ *   nomem --disk          the same on a disk, with a crash, and what nomem_disk.c does
  *   nomem --pressure N    many failures in one run, N runs
  *   nomem --only N        the Nth alone, on 2 shards */
 #include <signal.h>
@@ -11,6 +12,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "tests/sim/nomem_disk.h"
 #include "tests/sim/peer.h"
 
 enum { PEERS = 8, NS_MAX = 100000, RUN_SECONDS = 20 /* one run takes milliseconds */ };
@@ -18,7 +20,7 @@ enum { PEERS = 8, NS_MAX = 100000, RUN_SECONDS = 20 /* one run takes millisecond
 struct setup {
     unsigned shards;
     uint64_t seed;
-    bool pressure;
+    bool pressure, disk;
 };
 
 static struct setup setup;
@@ -63,7 +65,7 @@ static void come(struct world *w, struct peer *ps)
         {.id = "p2", .version = MQTT_V311, .clean = true},
         {.id = "g1", .version = MQTT_V5, .expiry_s = 60},
         {.id = "g2", .version = MQTT_V311},
-        {.id = "", .version = MQTT_V5, .clean = true},
+        {.id = "", .version = MQTT_V5, .clean = true, .receive_max = 1}, /* its group waits */
     };
     for (int i = 0; i < PEERS; i++) {
         if (i % 2) peer_drop(&ps[i]); /* the others stay open, and are taken over */
@@ -174,14 +176,19 @@ static bool run_one(long n, bool *ok)
     alarm(RUN_SECONDS);
     world_defaults(&cfg);
     cfg.retain_expiry_interval_s = 3600;
-    struct world *w = world_new(setup.shards, &cfg, setup.seed);
+    struct store_disk *disk = NULL;
+    if (setup.disk && store_disk_new(&disk, setup.seed) < 0) abort();
+    struct world *w = world_new_on(disk, setup.shards, &cfg, setup.seed);
+    if (disk) nomem_faults(disk, setup.seed + (uint64_t)n);
     world_shuffle(w, setup.pressure);
     mem_fail_after(n);
     script(w, ps);
     bool fired = mem_fail_after(-1);
     *ok = fired || setup.pressure || reaches_all(w);
+    if (disk) world_crash(w, setup.shards, 100);
     if (!serves(w)) *ok = false;
     world_free(w);
+    store_disk_free(&disk);
     return fired;
 }
 
@@ -219,7 +226,7 @@ static long run_pressure(long runs)
 int main(int argc, char **argv)
 {
     static const struct setup setups[] = {
-        {1, 1, false}, {2, 1, false}, {2, 2, false}, {3, 3, false}};
+        {1, 1, false, false}, {2, 1, false, false}, {2, 2, false, false}, {3, 3, false, false}};
     signal(SIGABRT, on_abort);
     signal(SIGALRM, on_abort);
     if (argc == 3 && strcmp(argv[1], "--pressure") == 0)
@@ -231,9 +238,11 @@ int main(int argc, char **argv)
         run_one(current, &ok);
         return !ok;
     }
-    long bad = 0;
+    bool disk = argc == 2 && strcmp(argv[1], "--disk") == 0;
+    long bad = disk ? nomem_disk() : 0;
     for (size_t i = 0; i < ARRAY_LEN(setups); i++) {
         setup = setups[i];
+        setup.disk = disk;
         bad += run_all();
     }
     return bad != 0;

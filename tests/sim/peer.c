@@ -105,6 +105,7 @@ static void on_publish(struct peer *p, const struct mqtt_frame *f, struct bytes 
     size_t n = min_u64(m.topic.n, sizeof p->last_topic - 1);
     memcpy(p->last_topic, m.topic.p, n);
     p->last_topic[n] = 0;
+    if (m.payload.n == 1) p->letters |= 1u << (m.payload.p[0] - 'a') % 32;
     if (m.qos) answer(p, m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, m.packet_id);
 }
 

@@ -13,6 +13,7 @@ struct peer {
     uint16_t next_pid;
     unsigned got[16];    /* packets received, by type */
     char last_topic[64]; /* of the last PUBLISH */
+    uint32_t letters;    /* payloads of one byte that came: bit 0 is 'a' */
 };
 
 struct peer_connect {

@@ -2,7 +2,13 @@
  * is checked; at the end all clients are connected, checked, and disconnected. */
 #include "tests/sim/sim.h"
 
-enum { STEPS_MIN = 120, STEPS_MORE = 200, HOUR_MS = 3600 * 1000 };
+enum {
+    STEPS_MIN = 120,
+    STEPS_MORE = 200,
+    HOUR_MS = 3600 * 1000,
+    CRASH_ONE_IN = 30, /* steps */
+    FULL_ONE_IN = 40,
+};
 
 /* ---- how the broker is set up ---- */
 
@@ -51,8 +57,11 @@ static void sim_init(struct sim *sim, const struct options *options)
     choose_config(sim);
     choose_groups(sim);
     sim->fault_after = (unsigned)rng_below(r, 20);
-    sim->world = world_new(options->shards ? options->shards : shards, &sim->cfg, options->seed);
-    world_shuffle(sim->world, rng_below(r, 4) != 0);
+    if (options->shards) shards = options->shards;
+    if (options->crash) disk_init(sim);
+    sim->world = world_new_on(sim->disk, shards, &sim->cfg, options->seed);
+    sim->shuffle = rng_below(r, 4) != 0;
+    world_shuffle(sim->world, sim->shuffle);
     for (unsigned i = 0; i < sim->client_count; i++) client_init(sim, i);
 }
 
@@ -60,6 +69,7 @@ void sim_free(struct sim *sim)
 {
     for (unsigned i = 0; i < sim->client_count; i++) client_fini(&sim->clients[i]);
     if (sim->world) world_free(sim->world);
+    store_disk_free(&sim->disk);
     while (sim->sessions) {
         struct session *s = sim->sessions;
         sim->sessions = s->next;
@@ -73,7 +83,7 @@ void sim_free(struct sim *sim)
 
 /* ---- time and rest ---- */
 
-static bool read_all(struct sim *sim)
+bool read_all(struct sim *sim)
 {
     bool any = false;
     for (unsigned i = 0; i < sim->client_count && !sim->failed; i++)
@@ -90,13 +100,15 @@ static uint64_t next_late_will(const struct sim *sim)
     return first;
 }
 
-static void late_wills_come(struct sim *sim)
+void late_wills_come(struct sim *sim)
 {
     sim->event++;
     for (unsigned i = 0; i < sim->client_count; i++) {
         struct client *c = &sim->clients[i];
         if (c->late_will == 0 || c->late_will_ms > world_now(sim->world)) continue;
         will_comes(sim, c->late_will, true);
+        will_at_risk(c, c->late_will);
+        if (c->gone_known) c->fired_will = c->late_will;
         c->late_will = 0;
     }
 }
@@ -108,7 +120,9 @@ static void advance(struct sim *sim, uint64_t ms)
     struct world *w = sim->world;
     uint64_t until = world_now(w) + ms;
     trace(sim, "%llu ms pass", (unsigned long long)ms);
+    disk_rests(sim, ms > 1000);
     world_run(w);
+    if (ms > 1000) drain(sim);
     for (unsigned i = 0; ms && i < sim->client_count; i++) {
         struct client *c = &sim->clients[i];
         if (c->conn)
@@ -125,6 +139,7 @@ static void advance(struct sim *sim, uint64_t ms)
         read_all(sim);
     }
     if (until > world_now(w)) world_advance(w, until - world_now(w));
+    disk_rests(sim, false);
 }
 
 static bool all_answered(const struct sim *sim)
@@ -157,11 +172,17 @@ void sim_rest(struct sim *sim)
         client_ping(c);
     }
     run_out(sim);
+    if (sim->disk) { /* wills that found no room in the store */
+        advance(sim, 20);
+        run_out(sim);
+    }
     /* Clients that wait for each other's queues do so for slow_grace at most. */
     for (int i = 0; i < 20 && !sim->failed && !sim->options.pending && !all_answered(sim); i++) {
         advance(sim, sim->cfg.slow_grace_ms + 1);
         run_out(sim);
     }
+    if (sim->failed) return;
+    settle(sim);
     if (sim->failed) return;
     check_rest(sim);
     trace(sim, "everything is at rest");
@@ -169,7 +190,7 @@ void sim_rest(struct sim *sim)
 
 /* ---- what happens ---- */
 
-static void publish_some(struct sim *sim, struct client *c)
+void publish_some(struct sim *sim, struct client *c)
 {
     unsigned count = 1 + (unsigned)rng_below(&sim->rng, 12);
     for (unsigned i = 0; i < count; i++) {
@@ -242,7 +263,11 @@ static void step(struct sim *sim)
 {
     struct client *c = &sim->clients[rng_below(&sim->rng, sim->client_count)];
     unsigned dice = (unsigned)rng_below(&sim->rng, 100);
-    if (dice < 30)
+    if (sim->disk && rng_below(&sim->rng, CRASH_ONE_IN) == 0)
+        crash_some(sim);
+    else if (sim->disk && sim->faults.full && rng_below(&sim->rng, FULL_ONE_IN) == 0)
+        full_for_a_while(sim);
+    else if (dice < 30)
         publish_some(sim, c);
     else if (dice < 42)
         client_subscribe(c);
@@ -285,15 +310,12 @@ static void read_retained(struct sim *sim, struct wconn *c, uint32_t *got)
         }
         char head[9] = "";
         memcpy(head, m.payload.p, min_u64(m.payload.n, 8));
-        got[topic] = (uint32_t)strtoul(head, NULL, 16) + 1;
-        if (sim->options.fault != FAULT_LOSE_RETAINED || sim->fault_done) continue;
-        got[topic] = 0;
-        sim->fault_done = true;
+        got[topic] = fault_retained(sim, (uint32_t)strtoul(head, NULL, 16) + 1);
     }
 }
 
 /* A client that was never there gets exactly the retained messages. */
-static void fresh_subscriber(struct sim *sim)
+void fresh_subscriber(struct sim *sim)
 {
     uint8_t d[64];
     uint32_t got[TOPICS] = {0};
@@ -312,9 +334,11 @@ static void fresh_subscriber(struct sim *sim)
 
 static void finish(struct sim *sim)
 {
+    if (sim->disk && !sim->fault_done) crash_some(sim);
     for (int round = 0; round < 3 && !sim->failed; round++) {
         for (unsigned i = 0; i < sim->client_count; i++)
             if (sim->clients[i].state == OFFLINE) client_connect(&sim->clients[i], false);
+        if (round == 1) fault_finish(sim);
         sim_rest(sim);
     }
     advance(sim, 15 * 1000); /* what is due soon: wills */

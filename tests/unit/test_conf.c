@@ -361,6 +361,77 @@ static void the_other_log_settings_are_taken(void **state)
     assert_int_equal(load("log_facility 8\n"), E_INVALID);
 }
 
+/* ---- persistence ---- */
+
+static void persistence_is_off_and_has_mosquittos_names(void **state)
+{
+    (void)state;
+    const struct conf *c = good("");
+    assert_false(c->persistence);
+    assert_null(c->persistence_location);
+    assert_string_equal(c->persistence_file, "mosquitto.db");
+    assert_int_equal(c->durability.kind, STORE_COMMIT);
+    assert_int_equal(c->store_segment_bytes, 64 << 20);
+    assert_int_equal(c->store_checkpoint_bytes, 0);
+    c = good("store_segment_size 64k\nstore_checkpoint_size 1M\n");
+    assert_int_equal(c->store_segment_bytes, 64 << 10);
+    assert_int_equal(c->store_checkpoint_bytes, 1 << 20);
+    bad("store_segment_size 65535\n", "main.conf:1: 'store_segment_size' cannot be '65535': use a "
+                                      "size, 64k to 1G (bytes, or with k, M, G)");
+    c = good("persistence true\npersistence_location /var/lib/a b/\npersistence_file x.db\n");
+    assert_true(c->persistence);
+    assert_string_equal(c->persistence_location, "/var/lib/a b/");
+    assert_string_equal(c->persistence_file, "x.db");
+    assert_string_equal(b.warnings, "");
+    assert_true(good("retained_persistence true\n")->persistence);
+    assert_non_null(strstr(b.warnings, "main.conf:1: 'retained_persistence': Old name of"));
+    good("autosave_on_changes true\n");
+    assert_non_null(strstr(b.warnings, "main.conf:1: 'autosave_on_changes' is ignored: every"));
+    bad("persistence maybe\n", "main.conf:1: 'persistence' cannot be 'maybe': use true or false");
+}
+
+static void persistence_file_is_the_name_of_a_file(void **state)
+{
+    (void)state;
+    char line[512], name[CONF_MAX_NAME + 2];
+    assert_string_equal(good("persistence_file sub/x.db\n")->persistence_file, "sub/x.db");
+    bad("persistence_file a/\n", "main.conf:1: 'persistence_file' cannot be 'a/': use the name of "
+                                 "a file, at most 200 bytes");
+    assert_int_equal(load("persistence_file .\n"), E_INVALID);
+    assert_int_equal(load("persistence_file a/..\n"), E_INVALID);
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = 0;
+    snprintf(line, sizeof line, "persistence_file %s\n", name);
+    assert_int_equal(load(line), E_INVALID);
+    memcpy(name, "a/", 2); /* a folder does not count: the file's name is short enough again */
+    snprintf(line, sizeof line, "persistence_file %s\n", name);
+    assert_string_equal(good(line)->persistence_file, name);
+}
+
+static void durability_is_commit_interval_or_os(void **state)
+{
+    (void)state;
+    assert_int_equal(good("durability os\n")->durability.kind, STORE_OS);
+    assert_int_equal(good("durability os\ndurability commit\n")->durability.kind, STORE_COMMIT);
+    const struct conf *c = good("durability interval 100ms\n");
+    assert_int_equal(c->durability.kind, STORE_INTERVAL);
+    assert_int_equal(c->durability.interval_ms, 100);
+    assert_int_equal(good("durability interval  1h\n")->durability.interval_ms, 3600000);
+    assert_int_equal(good("durability interval 2\n")->durability.interval_ms, 2000);
+    assert_int_equal(good("durability interval 1s\ndurability os\n")->durability.interval_ms, 0);
+    bad("durability interval\n", "main.conf:1: 'durability' cannot be 'interval': use commit, "
+                                 "interval 1ms to 1h, or os");
+    bad("durability interval 0\n", "main.conf:1: 'durability' cannot be 'interval 0': use commit, "
+                                   "interval 1ms to 1h, or os");
+    static const char *const wrong[] = {"none",         "interval 3601", "interval 1s 2s",
+                                        "intervals 1s", "interval1s",    "commit 1s"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        char line[64];
+        snprintf(line, sizeof line, "durability %s\n", wrong[i]);
+        if (load(line) != E_INVALID) fail_msg("%s", line);
+    }
+}
+
 /* ---- what this version does not do ---- */
 
 static void what_comes_later_is_refused_by_name(void **state)
@@ -369,23 +440,14 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\ncertfile /x\n",
         "main.conf:2: 'certfile' is not supported yet by this version");
     static const char *const lines[] = {
-        "password_file /x",
-        "acl_file /x",
-        "plugin /x.so",
-        "plugin_opt_config x",
-        "auth_opt_x y",
-        "connection other",
-        "bridge_cafile /x",
-        "protocol websockets",
-        "protocol http_api",
-        "http_dir /x",
-        "history sensors/#",
-        "queue orders",
-        "queue_topic jobs/#",
-        "filter hot t>5",
-        "dead_letter_max_age 1d",
-        "durability os",
-        "enable_proxy_protocol 2",
+        "password_file /x",       "acl_file /x",
+        "plugin /x.so",           "plugin_opt_config x",
+        "auth_opt_x y",           "connection other",
+        "bridge_cafile /x",       "protocol websockets",
+        "protocol http_api",      "http_dir /x",
+        "history sensors/#",      "queue orders",
+        "queue_topic jobs/#",     "filter hot t>5",
+        "dead_letter_max_age 1d", "enable_proxy_protocol 2",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -397,18 +459,18 @@ static void what_comes_later_is_refused_by_name(void **state)
 static void a_feature_that_comes_later_may_be_switched_off(void **state)
 {
     (void)state;
-    good("persistence false\nrequire_certificate false\ndead_letter false\n");
-    bad("persistence true\n",
-        "main.conf:1: 'persistence true' is not supported yet by this version");
-    bad("persistence maybe\n", "main.conf:1: 'persistence' cannot be 'maybe': use true or false");
+    good("require_certificate false\ndead_letter false\n");
+    bad("dead_letter true\n",
+        "main.conf:1: 'dead_letter true' is not supported yet by this version");
+    bad("dead_letter maybe\n", "main.conf:1: 'dead_letter' cannot be 'maybe': use true or false");
 }
 
 static void what_has_no_effect_is_accepted_with_a_warning(void **state)
 {
     (void)state;
     good("\nautosave_interval 30\nallow_duplicate_messages true\nretain_expiry_interval 60\n");
-    assert_non_null(strstr(b.warnings, "main.conf:2: 'autosave_interval' is ignored: nothing is "
-                                       "stored while persistence is off\n"));
+    assert_non_null(strstr(b.warnings, "main.conf:2: 'autosave_interval' is ignored: every change "
+                                       "is stored at once; durability says when it is safe\n"));
     assert_non_null(strstr(b.warnings, "main.conf:3: 'allow_duplicate_messages' is ignored"));
     /* mosquitto's is the time between two searches; taken as an age it would delete messages. */
     assert_int_equal(b.conf->core.retain_expiry_interval_s, 0);
@@ -500,7 +562,8 @@ static void without_memory_nothing_is_loaded_and_nothing_leaks(void **state)
     static const char text[] = "listener 1883 127.0.0.1\nmount_point a/\nlog_dest file /tmp/x\n"
                                "user me\nport 1884\nbind_interface lo\nallow_anonymous true\n"
                                "clientid_prefixes x\nauto_id_prefix y\n"
-                               "listener_auto_id_prefix z\n";
+                               "listener_auto_id_prefix z\npersistence_location /x\n"
+                               "persistence_file y\n";
     write_file("main.conf", text, sizeof text - 1);
     for (long n = 0;; n++) {
         assert_in_range(n, 0, 500);
@@ -559,6 +622,9 @@ int main(void)
         A_TEST(log_destinations_add_up),
         A_TEST(log_types_add_up),
         A_TEST(the_other_log_settings_are_taken),
+        A_TEST(persistence_is_off_and_has_mosquittos_names),
+        A_TEST(persistence_file_is_the_name_of_a_file),
+        A_TEST(durability_is_commit_interval_or_os),
         A_TEST(what_comes_later_is_refused_by_name),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),
         A_TEST(what_has_no_effect_is_accepted_with_a_warning),

@@ -231,6 +231,12 @@ static void a_reload_names_what_needs_a_restart(void **state)
     expect_restart("listener 1883\n", "listener 1883\nallow_anonymous true\n", "");
     expect_restart("listener 1883\nmount_point a\n", "listener 1883\nmount_point b\n", "");
     expect_restart("", "clientid_prefixes x\n", "");
+    expect_restart("", "persistence_file mosquitto.db\nautosave_interval 5\n", "");
+    expect_restart("", "retained_persistence true\n", "persistence ");
+    expect_restart("persistence_location a\npersistence_file b\n",
+                   "persistence_location b\npersistence_file a\n",
+                   "persistence_location persistence_file ");
+    expect_restart("durability interval 1s\n", "durability interval 2s\n", "durability ");
 }
 
 int main(void)

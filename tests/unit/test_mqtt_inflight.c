@@ -234,6 +234,28 @@ static void without_memory_nothing_changes(void **state)
     }
 }
 
+static void a_window_is_put_back_with_the_identifiers_it_had(void **state)
+{
+    (void)state;
+    static const uint16_t ids[] = {9, 1, 17, 65535, 25, 33, 2}; /* most of them want one slot */
+    struct inflight w = {0};
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        struct inflight_entry *e = inflight_add_id(&w, INFLIGHT_WAIT_PUBREC, ids[i]);
+        assert_non_null(e);
+        assert_int_equal(e->packet_id, ids[i]);
+        assert_int_equal(e->state, INFLIGHT_WAIT_PUBREC);
+        check(&w);
+    }
+    expect_order(&w, ids, ARRAY_LEN(ids));
+    assert_int_equal(add(&w), 3); /* and goes on behind the last */
+    mem_fail_after(0);
+    struct inflight_entry *none = inflight_add_id(&w, INFLIGHT_WAIT_PUBACK, 3 + (w.mask + 1) * 8);
+    assert_true(mem_fail_after(-1));
+    assert_null(none);
+    check(&w);
+    inflight_fini(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +268,7 @@ int main(void)
         cmocka_unit_test(all_65535_identifiers_can_be_in_use),
         cmocka_unit_test(a_random_life_agrees_with_a_plain_list),
         cmocka_unit_test(without_memory_nothing_changes),
+        cmocka_unit_test(a_window_is_put_back_with_the_identifiers_it_had),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

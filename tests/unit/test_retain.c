@@ -325,6 +325,26 @@ static void walks_agree_with_the_oracle_while_the_set_changes(void **state)
     mem_free(o);
 }
 
+static void all_of_it_is_walked_whatever_the_topic(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"$own", "/", "a", "a/b", "z"};
+    struct released seen;
+    struct retain *r = set_of(&seen);
+    struct retain_item item = {0};
+    assert_false(retain_after(r, item.topic, &item));
+    for (size_t i = ARRAY_LEN(topics); i > 0; i--) put(r, topics[i - 1], i);
+    for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
+        assert_true(retain_after(r, item.topic, &item));
+        assert_true(bytes_eq(item.topic, bytes_str(topics[i])));
+        assert_int_equal(item.value, i + 1);
+    }
+    assert_false(retain_after(r, item.topic, &item));
+    assert_true(retain_after(r, bytes_str("a/"), &item)); /* a topic that is not there */
+    assert_true(bytes_eq(item.topic, bytes_str("a/b")));
+    retain_free(&r);
+}
+
 static void a_failed_allocation_changes_nothing(void **state)
 {
     (void)state;
@@ -364,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_walk_seeks_over_what_cannot_match),
         cmocka_unit_test(a_spent_budget_says_where_to_go_on),
         cmocka_unit_test(a_walk_goes_on_from_a_topic_that_is_gone),
+        cmocka_unit_test(all_of_it_is_walked_whatever_the_topic),
         cmocka_unit_test(walks_agree_with_the_oracle_while_the_set_changes),
         cmocka_unit_test(a_failed_allocation_changes_nothing),
     };

@@ -86,7 +86,7 @@ static int setup(void **state)
     snprintf(b.path, sizeof b.path, "%s/conf", b.folder);
     open_listeners();
     b.reloaded = loaded(7);
-    assert_int_equal(shards_new(&b.set, SHARDS, b.conf, &b.listeners, b.log, 42), 0);
+    assert_int_equal(shards_new(&b.set, SHARDS, b.conf, NULL, &b.listeners, b.log, 42), 0);
     assert_int_equal(shards_start(b.set), 0);
     return 0;
 }

@@ -50,6 +50,14 @@ bool client_drop(struct talk *t, struct client *c)
     return true;
 }
 
+void client_lost(struct talk *t, struct client *c)
+{
+    client_fetch(t, c);
+    if (client_is_open(c)) return;
+    if (c->conn) world_drop(c->conn);
+    c->conn = NULL;
+}
+
 /* ---- what is due ---- */
 
 static bool owe(struct talk *t, struct owed_list *list, unsigned type, uint64_t id)

@@ -1,5 +1,6 @@
 /* wire: runs the conversations of .wire files against the simulated broker, each with one shard and
- * with three whose turns are shuffled, and says where the broker departed from them.
+ * with three whose turns are shuffled, in memory and on a simulated disk, and says where the broker
+ * departed from them.
  *
  *   wire [-v] [-k PART] [--seeds N] [--pending] FILE...
  *     -v         print every packet
@@ -89,6 +90,7 @@ static bool add_line(struct script *s, const char *text, unsigned number)
     struct conversation *conv = &s->items[s->count - 1];
     if (word_starts(text, "for")) return read_versions(s, conv, skip_word(text), number);
     if (strcmp(text, "shards 1") == 0) return conv->one_shard = true;
+    if (strcmp(text, "disk") == 0) return conv->disk = true;
     if (word_starts(text, "fails")) {
         struct fields words;
         if (words_read(&s->arena, skip_word(text), &words) || words.count != 1)
@@ -150,13 +152,14 @@ static const char *version_name(unsigned version)
 
 /* Whether it went as it should, which for a self-test is wrong in the right way. */
 static bool run_once(const struct conversation *conv, const struct options *o, unsigned version,
-                     unsigned shards, uint64_t seed)
+                     unsigned shards, uint64_t seed, bool disk)
 {
     static struct talk t;
+    const char *kept = disk ? ", on a disk" : "";
     if (o->verbose)
-        printf("-- %s (%s, %u shard%s, seed %llu)\n", conv->title, version_name(version), shards,
-               shards > 1 ? "s" : "", (unsigned long long)seed);
-    talk_init(&t, conv, version, shards, seed, o->verbose);
+        printf("-- %s (%s, %u shard%s, seed %llu%s)\n", conv->title, version_name(version), shards,
+               shards > 1 ? "s" : "", (unsigned long long)seed, kept);
+    talk_init(&t, conv, version, shards, seed, disk, o->verbose);
     const char *error = talk_run(&t);
     const char *want = conv->must_fail;
     bool ok = want ? error && strstr(error, want) : error == NULL;
@@ -164,9 +167,26 @@ static bool run_once(const struct conversation *conv, const struct options *o, u
         printf("%s:%u: should have failed with \"%s\", but %s%s\n", conv->file, conv->line, want,
                error ? "failed with: " : "passed", error ? error : "");
     else if (!ok)
-        printf("%s\n  in \"%s\" (%s, %u shard%s, seed %llu)\n\n", error, conv->title,
-               version_name(version), shards, shards > 1 ? "s" : "", (unsigned long long)seed);
+        printf("%s\n  in \"%s\" (%s, %u shard%s, seed %llu%s)\n\n", error, conv->title,
+               version_name(version), shards, shards > 1 ? "s" : "", (unsigned long long)seed,
+               kept);
     talk_fini(&t);
+    return ok;
+}
+
+/* In memory and on a disk, on one shard and on several. */
+static bool run_version(const struct conversation *conv, const struct options *o, unsigned version,
+                        struct totals *totals)
+{
+    bool ok = true;
+    for (int disk = conv->disk; disk <= 1 && ok; disk++) {
+        totals->runs++;
+        ok = run_once(conv, o, version, 1, SEED, disk);
+        for (uint64_t seed = SEED; ok && !conv->one_shard && seed < SEED + o->seeds; seed++) {
+            totals->runs++;
+            ok = run_once(conv, o, version, SHARDS, seed, disk);
+        }
+    }
     return ok;
 }
 
@@ -175,15 +195,8 @@ static void run_conversation(const struct conversation *conv, const struct optio
 {
     bool ok = true;
     totals->conversations++;
-    for (unsigned version = MQTT_V31; version <= MQTT_V5 && ok; version++) {
-        if (!(conv->versions >> version & 1)) continue;
-        totals->runs++;
-        ok = run_once(conv, o, version, 1, SEED);
-        for (uint64_t seed = SEED; ok && !conv->one_shard && seed < SEED + o->seeds; seed++) {
-            totals->runs++;
-            ok = run_once(conv, o, version, SHARDS, seed);
-        }
-    }
+    for (unsigned version = MQTT_V31; version <= MQTT_V5 && ok; version++)
+        if (conv->versions >> version & 1) ok = run_version(conv, o, version, totals);
     if (ok && o->pending)
         printf("%s:%u: \"%s\" passes now: it belongs to its section's file\n", conv->file,
                conv->line, conv->title);

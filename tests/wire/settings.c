@@ -2,7 +2,7 @@
  * the names of their fields. */
 #include "tests/wire/talk.h"
 
-enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS };
+enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS, DISPATCH };
 
 struct setting {
     const char *name;
@@ -23,6 +23,7 @@ static const struct setting configs[] = {
     CONFIG("max_queued_bytes", SIZE, max_queued_bytes),
     CONFIG("queue_qos0_messages", BOOL, queue_qos0_messages),
     CONFIG("upgrade_outgoing_qos", BOOL, upgrade_outgoing_qos),
+    CONFIG("shared_dispatch", DISPATCH, shared_round_robin),
     CONFIG("allow_zero_length_clientid", BOOL, allow_zero_length_clientid),
     CONFIG("retain_available", BOOL, retain_available),
     CONFIG("max_retained_age", SECONDS, retain_expiry_interval_s),
@@ -136,6 +137,9 @@ static bool read_value(enum kind kind, struct bytes text, uint64_t *value)
         *value /= 1000;
         return true;
     case VERSIONS: return read_versions(text, value);
+    case DISPATCH:
+        *value = bytes_eq(text, bytes_str("round-robin"));
+        return *value || bytes_eq(text, bytes_str("least-inflight"));
     default: return false;
     }
 }

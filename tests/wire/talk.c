@@ -223,9 +223,30 @@ static bool broker_publishes(struct talk *t, const struct fields *words)
     return true;
 }
 
+/* Clients notice that it is gone and know what to do. */
+static bool broker_again(struct talk *t, const struct fields *words, bool crashes)
+{
+    const struct field *shards = fields_get(words, "shards"), *down = fields_get(words, "down");
+    uint64_t ms = 0;
+    if (words->count != (shards ? 1u : 0u) + (down ? 1u : 0u))
+        return talk_fail(t, "crashes and restarts take shards=N and down=DURATION");
+    if (down && !duration_read(down->text, &ms)) return talk_fail(t, "down wants a duration");
+    if (t->disk == NULL) return talk_fail(t, "the conversation wants a line: disk");
+    unsigned count = shards ? (unsigned)shards->number : world_shards(t->world);
+    if (crashes)
+        world_crash(t->world, count, ms);
+    else
+        world_restart(t->world, count, ms);
+    for (size_t i = 0; i < t->client_count; i++) client_lost(t, t->clients[i]);
+    talk_settle(t);
+    return true;
+}
+
 static bool broker(struct talk *t, const struct fields *words)
 {
     struct fields rest = words_from(words, 2);
+    if (word_is(words, 1, "crashes")) return broker_again(t, &rest, true);
+    if (word_is(words, 1, "restarts")) return broker_again(t, &rest, false);
     if (word_is(words, 1, "publishes")) return broker_publishes(t, &rest);
     if (word_is(words, 1, "stops") && rest.count == 0) {
         world_shutdown(t->world);
@@ -236,7 +257,7 @@ static bool broker(struct talk *t, const struct fields *words)
         for (unsigned i = 0; i < world_shards(t->world); i++) core_dump(world_core(t->world, i));
         return true;
     }
-    return talk_fail(t, "the broker publishes, stops or dumps");
+    return talk_fail(t, "the broker publishes, stops, dumps, crashes or restarts");
 }
 
 static bool statement(struct talk *t, const char *line)
@@ -326,10 +347,13 @@ static bool check_end(struct talk *t)
 }
 
 void talk_init(struct talk *t, const struct conversation *conv, unsigned version, unsigned shards,
-               uint64_t seed, bool verbose)
+               uint64_t seed, bool disk, bool verbose)
 {
+    const struct store_faults faults = {.sync_delay = 300, .fetch_delay = 300};
     *t = (struct talk){.conv = conv, .version = version, .verbose = verbose, .line = conv->line};
-    t->world = world_new(shards, NULL, seed);
+    if (disk && store_disk_new(&t->disk, seed) < 0) abort();
+    if (disk) store_disk_faults(t->disk, &faults);
+    t->world = world_new_on(t->disk, shards, NULL, seed);
     world_shuffle(t->world, shards > 1);
 }
 
@@ -342,5 +366,6 @@ const char *talk_run(struct talk *t)
 void talk_fini(struct talk *t)
 {
     world_free(t->world);
+    store_disk_free(&t->disk);
     arena_free(&t->arena);
 }

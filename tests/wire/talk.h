@@ -19,6 +19,7 @@ struct conversation {
     unsigned line;         /* of the title */
     unsigned versions;     /* bit 1 << enum mqtt_version; it runs once with each as the default */
     bool one_shard;        /* shards 1 */
+    bool disk;             /* it is about what is kept: never in memory alone */
     const char *must_fail; /* self-test: it has to fail with a message that contains this */
 };
 
@@ -56,6 +57,7 @@ struct alias {
 struct talk {
     struct arena arena;
     struct world *world;
+    struct store_disk *disk; /* NULL: the broker keeps nothing */
     const struct conversation *conv;
     unsigned version; /* of connections that name none */
     bool verbose;
@@ -80,7 +82,7 @@ void talk_fetch(struct talk *t);
 /* The whole conversation; NULL, or why it failed.  The text lives until talk_fini(). */
 const char *talk_run(struct talk *t);
 void talk_init(struct talk *t, const struct conversation *conv, unsigned version, unsigned shards,
-               uint64_t seed, bool verbose);
+               uint64_t seed, bool disk, bool verbose);
 void talk_fini(struct talk *t);
 
 /* ---- clients.c ---- */
@@ -111,6 +113,8 @@ bool client_expect_nothing(struct talk *t, struct client *c);
 /* words: empty, or of the DISCONNECT that a v5 client gets before. */
 bool client_expect_closed(struct talk *t, struct client *c, const struct fields *words);
 bool client_drop(struct talk *t, struct client *c);
+/* The broker is gone: a connection is over, what arrived on it was read. */
+void client_lost(struct talk *t, struct client *c);
 /* What it has that nobody asked for, for a failure. */
 const char *client_arrived(struct talk *t, const struct client *c);
 
