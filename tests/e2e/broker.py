@@ -7,9 +7,13 @@ The broker gets free ports and a folder of its own.  Leaving the block sends SIG
 code 0 within ten seconds, and no sanitizer report.  Nothing sleeps for luck: until() polls a condition
 and fails with a text when its deadline passes.  Every process is ended by its own id.
 
+With config=DURABLE it keeps its state in broker.data, and restart() gives the next one the same folder
+and the same ports, after SIGKILL or any other signal.
+
 The executable is named by the environment: SLUICE, and E2E_PROGRAMS for the folder of the C clients.
 """
 import os
+import random
 import re
 import resource
 import shutil
@@ -20,6 +24,7 @@ import sys
 import tempfile
 import time
 import unittest
+from signal import SIGKILL
 
 SLUICE = os.environ.get("SLUICE", "")
 PROGRAMS = os.environ.get("E2E_PROGRAMS", "")
@@ -28,6 +33,7 @@ WAIT_S = int(os.environ.get("E2E_WAIT", "20"))
 STOP_S = 10  # CONTRACT section 1
 STARTS = 5  # times a lost race for a port is tried again
 ANYBODY = "listener {0} 127.0.0.1\nallow_anonymous true\nlog_type all\n"
+DURABLE = ANYBODY + "persistence true\npersistence_location {data}/\n"
 
 
 def until(condition, what, seconds=WAIT_S):
@@ -47,6 +53,22 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def steady_port():
+    """A port to come back to: below those that the kernel gives to others meanwhile, so that no connection
+    takes it, not even one to itself."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        end = int(file.read().split()[0])
+    for _ in range(1000):
+        port = random.randrange(5000, end)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise AssertionError("no port is free")
 
 
 def has_ipv6():
@@ -105,12 +127,17 @@ def run_sluice(*args, folder, seconds=WAIT_S):
 class Broker:
     """A broker that runs, with its folder, its ports and its log.
 
-    config: the file's text, where {0}, {1} ... are ports and {dir} is the folder; None: no file.
+    config: the file's text, where {0}, {1} ... are ports, {dir} is the folder and {data} the one in it for
+            durable state; None: no file.
     extra:  added to it.  args: added to the command line, with the same fields.
-    shards: None leaves the directive out."""
+    shards: None leaves the directive out.
+    data:   another folder for {data}, which stays.  environment: more variables."""
 
-    def __init__(self, config=ANYBODY, extra="", shards=2, ports=1, args=(), asan="", probe=None):
+    def __init__(self, config=ANYBODY, extra="", shards=2, ports=1, args=(), asan="", probe=None, data=None,
+                 environment=None):
         self.dir = tempfile.mkdtemp(prefix="sluice-e2e-")
+        self.data, self.environment = data or os.path.join(self.dir, "data"), dict(environment or {})
+        os.makedirs(self.data, exist_ok=True)
         self.template, self.shards, self.args = config, shards, args
         if config is not None:
             self.template = config + extra
@@ -136,7 +163,7 @@ class Broker:
 
     def fill(self, text):
         """Puts ports and folder into a text."""
-        return text.format(*self.ports, dir=self.dir)
+        return text.format(*self.ports, dir=self.dir, data=self.data)
 
     def write_config(self, text):
         """Writes the configuration file anew."""
@@ -147,7 +174,8 @@ class Broker:
     def start(self):
         """Starts and waits until all ports take connections; a lost race for a port is tried again."""
         for attempt in range(STARTS):
-            self.ports = [free_port() for _ in range(self.port_count)]
+            port = steady_port if "{data}" in (self.template or "") else free_port
+            self.ports = [port() for _ in range(self.port_count)]
             self.spawn()
             if self.wait_listening():
                 return self
@@ -165,7 +193,7 @@ class Broker:
         with open(self.out_name, "wb") as out, open(self.log_name, "wb") as err:
             self.process = subprocess.Popen(
                 command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, cwd=self.dir,
-                env=sanitized_environment(self.dir, self.asan))
+                env={**sanitized_environment(self.dir, self.asan), **self.environment})
 
     def wait_listening(self):
         """Whether it listens; False when it has ended instead."""
@@ -235,6 +263,27 @@ class Broker:
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         self.wait_end()
+
+    def die(self, number=SIGKILL):
+        """Ends it by a signal.  SIGKILL: only sanitizers can have something to say."""
+        self.signal(number)
+        if number != SIGKILL:
+            self.wait_end()
+            return
+        code, report = self.process.wait(), sanitizer_reports(self.dir, self.log())
+        if report or code != -SIGKILL:
+            raise AssertionError(f"exit code {code}:\n{report or self.log()}")
+
+    def revive(self):
+        """Starts it again with the same ports and folder; the log begins anew."""
+        self.spawn()
+        if not self.wait_listening():
+            raise AssertionError(f"exit code {self.process.returncode}:\n{self.log()}")
+
+    def restart(self, number=SIGKILL):
+        """die(), then revive()."""
+        self.die(number)
+        self.revive()
 
     def kill(self):
         """Ends it the hard way, and checks nothing."""

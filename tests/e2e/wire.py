@@ -94,6 +94,12 @@ def subscribe(*filters, packet_id=1, version=V5, props=b""):
     return packet(0x82, body)
 
 
+def unsubscribe(*filters, packet_id=1, version=V5):
+    """An UNSUBSCRIBE."""
+    body = struct.pack(">H", packet_id) + (properties() if version == V5 else b"")
+    return packet(UNSUBSCRIBE << 4 | 2, body + b"".join(map(text, filters)))
+
+
 def ack(kind, packet_id, reason=None):
     """PUBACK, PUBREC, PUBREL or PUBCOMP."""
     first = kind << 4 | (2 if kind == PUBREL else 0)
@@ -235,6 +241,21 @@ class Raw:
     def publish(self, topic, payload=b"", **options):
         """PUBLISH, without waiting."""
         self.send(publish(topic, payload, version=self.version, **options))
+
+    def unsubscribe(self, *filters, packet_id=1):
+        """UNSUBSCRIBE and its answer."""
+        self.send(unsubscribe(*filters, packet_id=packet_id, version=self.version))
+        self._await(UNSUBACK)
+
+    def published(self, topic, payload=b"", qos=1, packet_id=1, **options):
+        """PUBLISH of QoS 1 or 2 and its whole handshake."""
+        self.publish(topic, payload, qos=qos, packet_id=packet_id, **options)
+        answer = self._await(PUBACK if qos == 1 else PUBREC)
+        assert answer.body[:2] == struct.pack(">H", packet_id), answer
+        assert answer.body[2:3] in (b"", b"\x00", b"\x10"), f"refused with {answer.body[2:].hex()}"
+        if qos == 2:
+            self.send(ack(PUBREL, packet_id))
+            self._await(PUBCOMP)
 
     def message(self):
         """The next packet, which must be a PUBLISH, as its parts; not acknowledged."""
