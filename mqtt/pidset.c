@@ -8,8 +8,12 @@
 
 enum { PLACES_FIRST = 8 };
 
-/* Clients count up, so that the identifier itself spreads best. */
-static uint32_t home_of(const struct pidset *s, uint16_t id) { return id & s->mask; }
+/* Clients count up.  By the identifier itself they would stand in one long row, all of which a
+ * deletion has to walk through; this spreads them evenly, with gaps (Knuth 6.4, multiplicative). */
+static uint32_t home_of(const struct pidset *s, uint16_t id)
+{
+    return id * 0x9e3779b1u >> (32 - __builtin_ctz(s->mask + 1));
+}
 
 /* The place of id, or the empty one where it would stand. */
 static uint32_t place_of(const struct pidset *s, uint16_t id)
