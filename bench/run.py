@@ -41,6 +41,8 @@ class Target:
             lines.append(f"max_inflight_messages {scenario.inflight}")
         if self.shards:
             lines.append(f"shards {self.shards}")
+        if scenario.disk:
+            lines += ["persistence true", f"persistence_location {folder}/"]
         path = os.path.join(folder, "broker.conf")
         with open(path, "w", encoding="ascii") as file:
             file.write("\n".join(lines) + "\n")
@@ -64,8 +66,9 @@ class Figure:
 
 
 class Scenario:
-    def __init__(self, name, flags, figures, relay=None, inflight=1000, pinned=True, split=False):
+    def __init__(self, name, flags, figures, relay=None, inflight=1000, pinned=True, split=False, disk=False):
         self.name, self.flags, self.figures, self.relay = name, flags, figures, relay
+        self.disk = disk  # persistence true; mosquitto then writes its database now and then, we sync
         self.inflight = inflight  # None: the broker's default
         self.pinned, self.split = pinned, split
 
@@ -116,6 +119,11 @@ def scenarios(descriptors):
                  [Figure("memory beside the message", "bytes_per_queued", "B", less=True,
                          minus=SIZE + len("mqload/0")).limit(64),
                   Figure("drained", "drain_per_s", "/s")], inflight=None),
+        Scenario("durable", "queue --count 1000000 --pubs 50 --qos 1 --inflight 100 --size 256",
+                 [Figure("acknowledged", "pub_per_s", "/s").limit(200000),
+                  Figure("CPU an acknowledged publish", "queue_broker_us", "us", less=True),
+                  Figure("drained", "drain_per_s", "/s"),
+                  Figure("memory a queued message", "bytes_per_queued", "B", less=True)], disk=True),
     ]
     for name, flags, split, ratio in (("2-shards-pair", "--map pair", True, 0.7),
                                       ("2-shards-fan-out", "--map fanout --subs 100", False, 1),
