@@ -106,6 +106,7 @@ static int snapshot(struct checkpoint *cp, struct session *s)
     journal_meta(s);
     put_subs(s);
     put_window(s);
+    if (s->full) journal_full(s, 0);
     put_mark(s, J_SNAP_STATE);
     cp->queue = s->id;
     cp->at = 0;
@@ -283,6 +284,13 @@ static void finish(struct core *core, struct checkpoint *cp)
         post(core, 0, MAIL_CHECKPOINT_DONE, 0);
 }
 
+/* Who has nothing to say says that: what is before it in the log is safe when it is. */
+static void put_nothing(struct core *core)
+{
+    uint8_t *d = journal_put(core, J_SNAP_STATE, 8);
+    if (d) journal_put_end(core, mail_put_u64(d, 0));
+}
+
 static void write_slice(struct core *core, struct checkpoint *cp)
 {
     uint32_t before = buf_len(&core->journal);
@@ -294,8 +302,10 @@ static void write_slice(struct core *core, struct checkpoint *cp)
         if (rc < 0) break;
     }
     if (cp->phase != SAFE) return;
+    if (core->journal_seq < cp->begin && buf_len(&core->journal) == 0) put_nothing(core);
     journal_flush(core);
-    cp->safe_seq = buf_len(&core->journal) ? UINT64_MAX : core->journal_seq;
+    bool is_said = core->journal_seq >= cp->begin && buf_len(&core->journal) == 0;
+    cp->safe_seq = is_said ? core->journal_seq : UINT64_MAX;
 }
 
 static void advance(struct core *core, struct checkpoint *cp)

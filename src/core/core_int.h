@@ -108,6 +108,7 @@ struct session {
     uint32_t unsafe_count; /* answers and deliveries of whatever connection that wait for the log */
     uint32_t held_count;   /* QoS 2 deliveries whose packet identifier is not safe yet */
     bool logged;           /* it outlives the process: what happens to it is journaled */
+    bool full;             /* the last message was dropped for its queue, and the journal says so */
     bool begins;           /* and the journal does not say yet that it is there */
     uint8_t stream;        /* recovery: the shard that it was on */
 };

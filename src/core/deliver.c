@@ -184,8 +184,20 @@ static void count_drop(struct core *core, uint64_t *why, unsigned flags, uint32_
 static bool queue_full(const struct core *core, const struct session *s, size_t payload)
 {
     const struct core_config *cfg = &core->cfg;
+    if (UNLIKELY(core->recovery != NULL)) return s->full; /* the journal says when it was */
     if (cfg->max_queued_messages && s->queue.count >= cfg->max_queued_messages) return true;
     return cfg->max_queued_bytes && s->queue.bytes + payload > cfg->max_queued_bytes;
+}
+
+/* A message is taken although the last one was not: recovery must not think that it was dropped
+ * too. item: as it was queued, NULL: it goes out at once. */
+static void room_again(struct session *s, const struct outq_item *item)
+{
+    s->full = false;
+    if (item && item_seq(s->core, item))
+        journal_queued(s, item);
+    else
+        journal_room(s);
 }
 
 /* The reference a queue holds on to a message; false without memory. */
@@ -221,7 +233,10 @@ static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t
     }
     core->stats.queued++;
     core->stats.queued_bytes += item.size;
-    if (p->unasked && item_seq(core, &item)) journal_queued(s, &item);
+    if (UNLIKELY(s->full) && core->recovery == NULL)
+        room_again(s, &item);
+    else if (p->unasked && item_seq(core, &item))
+        journal_queued(s, &item);
     struct cconn *c = s->conn;
     if (c == NULL || c->state != CONN_UP) return;
     /* Who publishes to itself must go on being read: its acknowledgements drain the queue. */
@@ -241,6 +256,10 @@ static void enqueue_within_limits(struct core *core, struct pub *p, struct sessi
         core_log(core, LOG_T_NOTICE, "Outgoing messages are being dropped for client %s.",
                  s->client_id);
     s->full_logged = true;
+    if (s->logged && p->seq && !s->full) {
+        s->full = true;
+        journal_full(s, p->seq);
+    }
     count_drop(core, &core->stats.dropped_queue_full, flags, subid);
 }
 
@@ -314,6 +333,7 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
         return;
     }
     blob_ref(b);
+    if (UNLIKELY(s->full)) room_again(s, NULL);
     if (UNLIKELY(s->logged) && window_log(c, e, p->seq)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
@@ -337,6 +357,7 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
     struct cconn *c = s->conn;
     if (UNLIKELY(core->recovery != NULL) && core->stream != STREAM_ANY && s->stream != core->stream)
         return; /* that shard has not routed it, or not yet */
+    if (UNLIKELY(qos == 2 && p->seq == 0 && s->logged)) qos = 1; /* exactly once needs the log */
     if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
     if (qos > 0) {
         if (LIKELY(may_go_now(core, p, s, qos)))
@@ -429,7 +450,7 @@ static int pull_queue(struct cconn *c)
     struct blob *b = (struct blob *)(uintptr_t)item.ref;
     if (item.flags & OUTQ_STORED) {
         int rc = core_fetch(core, item.ref, &b);
-        if (rc == E_AGAIN) {
+        if (rc == E_AGAIN || rc == E_NOMEM) { /* not lost */
             if (c->fetching.next == NULL) list_push(&core->fetching, &c->fetching);
             return E_AGAIN;
         }
@@ -495,7 +516,7 @@ static int pull_unsent(struct cconn *c)
     struct inflight_entry *e = inflight_find(&s->out, s->unsent_first);
     ASSERT(e != NULL && s->unsent_count > 0);
     int rc = inflight_warm(s, e);
-    if (rc == E_AGAIN) {
+    if (rc == E_AGAIN || rc == E_NOMEM) {
         if (c->fetching.next == NULL) list_push(&c->core->fetching, &c->fetching);
         return E_AGAIN;
     }

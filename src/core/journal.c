@@ -10,7 +10,7 @@ enum { HEAD = 4, KIND_BITS = 8, ENTRY_MAX = 1 << 24, JOURNAL_KEEP = 64 * 1024, S
  * log these must not come after what was stored later.  Of deliveries that does not matter. */
 static bool is_ordered(enum journal_kind kind)
 {
-    return kind < J_SENT || kind == J_IN2 || kind == J_IN2_DONE;
+    return kind < J_SENT || kind == J_IN2 || kind == J_IN2_DONE || kind >= J_FULL;
 }
 
 uint8_t *journal_put(struct core *core, enum journal_kind kind, size_t size)
@@ -150,6 +150,18 @@ void journal_drop(const struct session *s, uint64_t seq)
 {
     uint8_t *d = put_sid(s, J_DROP, 8);
     if (d) journal_put_end(s->core, mail_put_u64(d, seq));
+}
+
+void journal_full(const struct session *s, uint64_t seq)
+{
+    uint8_t *d = put_sid(s, J_FULL, 8);
+    if (d) journal_put_end(s->core, mail_put_u64(d, seq));
+}
+
+void journal_room(const struct session *s)
+{
+    uint8_t *d = put_sid(s, J_ROOM, 0);
+    if (d) journal_put_end(s->core, d);
 }
 
 void journal_queued(const struct session *s, const struct outq_item *item)

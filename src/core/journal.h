@@ -37,6 +37,8 @@ enum journal_kind {
     J_GIVEN,    /* a group's message went to a member that does not outlive the process */
     J_HANDED,   /* a member has given one back */
     J_WAITS,    /* a group has one that no member had room for */
+    J_FULL,     /* a session's queue was full: this message and those that follow were dropped */
+    J_ROOM,     /* it is not any more; J_QUEUED says so too */
     J_KINDS,
 };
 
@@ -81,6 +83,8 @@ void journal_sent(const struct session *s, const struct inflight_entry *e, uint6
 /* J_REC, J_ACKED, J_IN2, J_IN2_DONE. */
 void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id);
 void journal_drop(const struct session *s, uint64_t seq);
+void journal_full(const struct session *s, uint64_t seq);
+void journal_room(const struct session *s);
 void journal_queued(const struct session *s, const struct outq_item *item);
 /* Of durable groups; `group` is share_group_name()'s number.  seq 0: nothing is written. */
 void journal_group(struct core *core, enum journal_kind kind, uint64_t seq, uint64_t group);

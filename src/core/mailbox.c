@@ -105,13 +105,24 @@ bool mail_full(const struct core *core, unsigned dst)
     return buf_len(&core->mail[dst].buf) > MAIL_SOFT;
 }
 
+/* One that was sent before the sender knew of a durable subscription here is stored here; deliver()
+ * knows what to do when that cannot be. */
+static void route_mail(struct core *core, struct pub *p)
+{
+    const struct route *route = route_get(core, p->topic, p->hash);
+    if (p->seq)
+        journal_arrived(core, p->seq);
+    else if (UNLIKELY(core->keeps && p->qos && route->durable))
+        (void)!pub_store(core, p);
+    router_deliver(core, p, route);
+}
+
 static void on_publish(struct core *core, struct rd *r)
 {
     struct pub p;
     unsigned flags = mail_get_pub(r, &p);
     if (flags & MAIL_RETAIN_SET) retained_set(core, &p);
-    if (flags & MAIL_ROUTE && p.seq) journal_arrived(core, p.seq);
-    if (flags & MAIL_ROUTE) router_deliver(core, &p, route_get(core, p.topic, p.hash));
+    if (flags & MAIL_ROUTE) route_mail(core, &p);
     blob_unref(p.blob);
 }
 

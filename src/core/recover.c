@@ -411,13 +411,18 @@ static void on_acked(struct recovery *r, struct session *s, struct rd *rd)
     if (e) session_settle(s, e);
 }
 
-static void on_drop(struct recovery *r, struct session *s, struct rd *rd)
+static void queue_drop(struct recovery *r, struct session *s, uint64_t seq)
 {
     struct outq_item item;
-    if (!queue_take(r, s, mail_u64(rd), &item)) return;
+    if (seq == 0 || !queue_take(r, s, seq, &item)) return;
     r->core->stats.queued++; /* queue_item_release() takes it off again */
     r->core->stats.queued_bytes += item.size;
     queue_item_release(r->core, &item);
+}
+
+static void on_drop(struct recovery *r, struct session *s, struct rd *rd)
+{
+    queue_drop(r, s, mail_u64(rd));
 }
 
 static void queue_put(struct recovery *r, struct outq *q, struct outq_item item, uint64_t seq)
@@ -437,7 +442,20 @@ static void on_queued(struct recovery *r, struct session *s, struct rd *rd)
     uint32_t size = mail_u32(rd);
     struct outq_item item = get_options(r, s, rd);
     item.size = size & ((1u << 27) - 1);
+    s->full = false;
     queue_put(r, &s->queue, item, seq);
+}
+
+static void on_full(struct recovery *r, struct session *s, struct rd *rd)
+{
+    queue_drop(r, s, mail_u64(rd));
+    s->full = true;
+}
+
+static void on_room(struct recovery *r, struct session *s, struct rd *rd)
+{
+    (void)r, (void)rd;
+    s->full = false;
 }
 
 static void on_in2(struct recovery *r, struct session *s, struct rd *rd)
@@ -541,7 +559,7 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         [J_JOIN] = on_join,       [J_LEAVE] = on_leave, [J_SENT] = on_sent,
         [J_REC] = on_rec,         [J_ACKED] = on_acked, [J_DROP] = on_drop,
         [J_QUEUED] = on_queued,   [J_IN2] = on_in2,     [J_IN2_DONE] = on_in2_done,
-        [J_BACKLOG] = on_backlog,
+        [J_BACKLOG] = on_backlog, [J_FULL] = on_full,   [J_ROOM] = on_room,
     };
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
     if (kind < J_KINDS && of_shard[kind]) {
@@ -634,12 +652,14 @@ int core_recover(struct core *core)
     core->recovery = r;
     core->journaling = false;
     int rc = scan(r);
+    if (core->stats.dropped_no_memory) r->rc = E_NOMEM;
     reset_stats(core); /* what does not fit now is counted */
     if (rc == 0) run_ends(r);
     if (rc == 0 && r->rc == 0) groups_finish(r);
     for (unsigned i = 0; i < CORE_MAX_SHARDS; i++) snap_finish(r, &r->snaps[i]);
     for (uint32_t i = 0; rc == 0 && i < core->slot_count; i++)
         if (core->slots[i].session) session_awake(core->slots[i].session);
+    if (core->stats.dropped_no_memory) r->rc = E_NOMEM;
     if (rc == 0) rc = r->rc;
     for (size_t i = 0; r->tails.slots && i <= r->tails.mask; i++)
         mem_free((void *)(uintptr_t)(r->tails.slots[i] & 0xffffffffffffu)); /* after an error */

@@ -28,7 +28,7 @@ struct session *session_find(struct core *core, struct bytes id)
 enum { WILL_AGAIN_MS = 1, WILL_FULL_MS = 1000 }; /* when the store has no room */
 
 /* The will stays, to be sent again soon, when the store has no room for it.  With a session that
- * ends it is sent without being stored: at QoS 1 at most, as exactly once needs the log. */
+ * ends it is sent without being stored. */
 static void will_send(struct session *s, bool ends)
 {
     struct core *core = s->core;
@@ -58,7 +58,6 @@ static void will_send(struct session *s, bool ends)
     if (rc == E_NOMEM) {
         core->stats.publish_dropped++;
     } else if (!waits) {
-        if (rc < 0) p.qos = (uint8_t)min_u64(p.qos, 1);
         core->stats.wills_sent++;
         router_publish(core, &p, r); /* [MQTT-3.1.2-8], [MQTT-3.1.2-14], -15 */
     }

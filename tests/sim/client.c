@@ -314,6 +314,7 @@ static void on_connack(struct client *c, struct bytes body)
         return;
     }
     session_end(c);
+    c->older |= c->clean; /* whatever there was */
     session_begin(c);
 }
 

@@ -32,7 +32,7 @@ void disk_rests(struct sim *sim, bool rests)
 {
     struct store_faults f = sim->faults;
     f.full = false;
-    if (rests) f.checkpoint = 0;
+    if (rests) f.checkpoint = f.again = 0;
     if (sim->disk) store_disk_faults(sim->disk, &f);
 }
 
@@ -146,12 +146,14 @@ static void go_down(struct sim *sim, bool stop)
     sim->clean_stop = stop;
     trace(sim, "the broker %s for %llu ms, then has %u shards", stop ? "stops" : "CRASHES",
           (unsigned long long)down_ms, shards);
+    disk_rests(sim, stop); /* world_restart() flushes once */
     if (stop)
         world_restart(w, shards, down_ms);
     else
         world_crash(w, shards, down_ms);
     exchange(w);
     show(sim);
+    disk_rests(sim, false);
     sim->down_last_ms = world_now(w);
     read_the_rest(sim);
     check_shaken(sim, stop);

@@ -209,7 +209,8 @@ static void wills_shaken(struct client *c)
         sim->messages[c->risky_wills[i] - 1].replays++;
     }
     c->risky_count = 0;
-    if (c->fired_will) will_comes(sim, c->fired_will, !c->older && !sim->faults.again);
+    if (c->fired_will)
+        will_comes(sim, c->fired_will, !c->older && !sim->faults.again && !sim->faults.full);
     c->fired_will = 0;
 }
 
@@ -237,8 +238,10 @@ void connection_crashed(struct client *c)
         wills_shaken(c);
         times_shaken(c);
     } else if (c->state == UP) {
+        /* One that does not read is cut off only when the broker has written its last. */
         c->gone_first_ms = last_seen_ms(c);
-        c->gone_last_ms = sim->down_first_ms;
+        c->gone_last_ms = c->slow ? sim->down_last_ms : sim->down_first_ms;
+        if (c->slow && c->will && client_lasts(c)) will_comes(sim, c->will, false);
     }
     if (c->state == CONNECTING) {
         connect_lost(c);

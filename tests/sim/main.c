@@ -1,7 +1,7 @@
 /* Runs the simulation over seeds.
  *
  *   sim [--seed N] [--seeds COUNT] [--clients N] [--steps N] [--shards N] [--verbose]
- *       [--pending] [--crash [--groups]]
+ *       [--crash [--groups]] [--pending] [--noshrink]
  *                         the seeds N, N + 1, ...; 1 and a failure's trace when one fails
  *   sim --self-test            the harness makes each kind of fault, which must be found */
 #include <signal.h>

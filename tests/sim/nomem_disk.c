@@ -1,5 +1,6 @@
-/* See nomem_disk.h.  A subscriber that outlives the broker, a publisher that outlives it too; the
- * nth allocation fails, in the cores and in the store; then the power goes. */
+/* See nomem_disk.h.  A subscriber and a publisher whose sessions outlive the broker; the nth
+ * allocation fails, in the cores or in the store; then the power goes.  What came must be all that
+ * was acknowledged, less what was counted as dropped for want of memory. */
 #include "tests/sim/nomem_disk.h"
 
 #include <stdio.h>
@@ -27,8 +28,10 @@ void nomem_faults(struct store_disk *disk, uint64_t seed)
 static void connect(struct peer *ps, int i, struct world *w)
 {
     uint32_t letters = ps[i].letters;
+    uint16_t next_pid = ps[i].next_pid; /* those before may be in use */
     if (ps[i].conn == NULL) peer_connect(&ps[i], w, &who[i]);
     ps[i].letters = letters;
+    ps[i].next_pid = next_pid;
     peers_run(ps, 2);
 }
 
@@ -75,10 +78,11 @@ static bool run_one(long n, bool *ok)
     mem_fail_after(n);
     uint32_t acked = script(ps, w);
     bool fired = mem_fail_after(-1);
+    uint64_t dropped = world_stat(w, offsetof(struct core_stats, dropped_no_memory));
     world_crash(w, SHARDS, 10);
     for (int i = 0; i < 2; i++) peer_drop(&ps[i]);
     connect(ps, SUB, w);
-    *ok = (acked & ~ps[SUB].letters) == 0;
+    *ok = (unsigned)__builtin_popcount(acked & ~ps[SUB].letters) <= dropped;
     if (!*ok) printf("disk, allocation %ld: acked %02x, came %02x\n", n, acked, ps[SUB].letters);
     for (int i = 0; i < 2; i++) peer_drop(&ps[i]);
     world_free(w);

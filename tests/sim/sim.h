@@ -316,7 +316,8 @@ void crash_some(struct sim *sim); /* a crash or a restart, perhaps a further one
 void full_for_a_while(struct sim *sim);
 void drain(struct sim *sim);  /* what the broker has done gets to the disk */
 void settle(struct sim *sim); /* the same when all is at rest: nothing can be undone */
-/* No checkpoints while much time passes: each would be looked at every millisecond. */
+/* No checkpoints while much time passes: each would be looked at every millisecond; and no E_AGAIN.
+ */
 void disk_rests(struct sim *sim, bool rests);
 void late_wills_come(struct sim *sim);
 
