@@ -488,6 +488,7 @@ static void shard_fini(struct shard *s)
         conns_free(&s->conns);
         conns_free(&s->lingering);
         dead_free(s);
+        shard_store_finish(s);
     }
     core_free(&s->core);
     store_close(s->store);

@@ -6,6 +6,9 @@
 #include "base/clock.h"
 #include "shard_int.h"
 #include <stdio.h>
+#include <time.h>
+
+enum { FINISH_MS = 2000 };
 
 static void on_wake(void *ctx, unsigned door)
 {
@@ -77,6 +80,18 @@ int shards_store_open(struct shard_set *set, const struct conf *conf, const char
         if (folder == NULL) rc = store_mem_open(&set->shards[i].store, i, set->count);
     }
     return rc;
+}
+
+void shard_store_finish(struct shard *s)
+{
+    uint64_t until_ms = clock_mono_ms() + FINISH_MS;
+    core_flush(s->core);
+    while (!core_flushed(s->core) && clock_mono_ms() < until_ms) {
+        struct timespec moment = {.tv_nsec = 1000000};
+        nanosleep(&moment, NULL);
+        (void)store_poll(s->store);
+        core_flush(s->core);
+    }
 }
 
 /* ---- recovery ---- */

@@ -11,4 +11,7 @@ MUST_USE int shards_store_open(struct shard_set *set, const struct conf *conf, c
 /* Brings the cores to where those of the last run ended.  E_NOMEM, E_IO, E_INVALID. */
 MUST_USE int shards_recover(struct shard_set *set);
 
+/* The last words of a core: waits for the store to take them, but not for ever. */
+void shard_store_finish(struct shard *s);
+
 #endif

@@ -130,10 +130,12 @@ static struct outq_item *next_item(struct core *core, struct checkpoint *cp)
     struct outq_walk before = cp->walk;
     struct outq_item *item = outq_walk_next(&cp->walk);
     ASSERT(item != NULL && cp->left > 0);
+    uint64_t from = item->ref;
     if (item->flags & OUTQ_STORED && vacate(core, &item->ref) == E_AGAIN) {
         cp->walk = before;
         return NULL;
     }
+    if (item->ref != from) journal_moved(core_session(core, cp->queue), from, item->ref);
     cp->at++, cp->left--;
     return item;
 }
@@ -156,13 +158,13 @@ static int put_run(struct checkpoint *cp, struct session *s)
     d = journal_put_options(core, d, item->qos, item->flags, item->subid);
     for (struct outq_item last = *item; cp->left && count < BACKLOG_RUN; last = *item, count++) {
         struct outq_walk before = cp->walk;
-        item = next_item(core, cp);
-        if (item == NULL) break;
-        if (!same_run(core, &last, item)) {
+        item = outq_walk_next(&cp->walk);
+        bool moves = item->flags & OUTQ_STORED && store_must_move(core->store, item->ref);
+        if (moves || !same_run(core, &last, item)) { /* moving is an entry of its own */
             cp->walk = before;
-            cp->at--, cp->left++;
             break;
         }
+        cp->at++, cp->left--;
         d = put_varint(d, (uint32_t)(item_seq(core, item) - item_seq(core, &last)));
     }
     ASSERT((size_t)(d - start) <= size);

@@ -160,6 +160,8 @@ void core_output_sent(struct cconn *c, size_t n);
 bool core_settle(struct core *core);
 /* The turn is over: what it did goes to the store. */
 void core_flush(struct core *core);
+/* Whether all of it is there; not when the store had no room. */
+bool core_flushed(const struct core *core);
 /* Whether core_settle() would find something new; to be asked before sleeping. */
 bool core_store_news(const struct core *core);
 

@@ -35,6 +35,7 @@ enum {
     COLD_MAX = 32,            /* core->cold: misses of the route cache, less the hits */
     REMOTE_WAITERS = 64,      /* publishers on other shards that wait for one reader */
     STALE_MAX = 256,          /* see struct rjob */
+    REMOVED_SLOTS = 1024,     /* topics whose retained message was removed lately */
     STREAM_ANY = CORE_MAX_SHARDS,
 };
 
@@ -267,7 +268,10 @@ struct core {
     uint32_t retain_sweep_len;
     uint64_t retain_expiring; /* retained messages that expire some day */
     uint64_t retain_sweep_ms;
-    struct ptrmap groups; /* owner's side, share.c */
+    struct removed {
+        uint64_t hash, seq;
+    } removed[REMOVED_SLOTS]; /* by the topic's hash; see is_late() in retained.c */
+    struct ptrmap groups;     /* owner's side, share.c */
     struct group **group_slots;
     uint32_t group_slot_count, group_serial;
     struct member **members; /* member's side, by index */

@@ -152,6 +152,12 @@ void journal_drop(const struct session *s, uint64_t seq)
     if (d) journal_put_end(s->core, mail_put_u64(d, seq));
 }
 
+void journal_moved(const struct session *s, uint64_t from, uint64_t to)
+{
+    uint8_t *d = put_sid(s, J_MOVED, 16);
+    if (d) journal_put_end(s->core, mail_put_u64(mail_put_u64(d, from), to));
+}
+
 void journal_full(const struct session *s, uint64_t seq)
 {
     uint8_t *d = put_sid(s, J_FULL, 8);

@@ -39,6 +39,7 @@ enum journal_kind {
     J_WAITS,    /* a group has one that no member had room for */
     J_FULL,     /* a session's queue was full: this message and those that follow were dropped */
     J_ROOM,     /* it is not any more; J_QUEUED says so too */
+    J_MOVED,    /* a queued message has another place in the log */
     J_KINDS,
 };
 
@@ -83,6 +84,7 @@ void journal_sent(const struct session *s, const struct inflight_entry *e, uint6
 /* J_REC, J_ACKED, J_IN2, J_IN2_DONE. */
 void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id);
 void journal_drop(const struct session *s, uint64_t seq);
+void journal_moved(const struct session *s, uint64_t from, uint64_t to);
 void journal_full(const struct session *s, uint64_t seq);
 void journal_room(const struct session *s);
 void journal_queued(const struct session *s, const struct outq_item *item);

@@ -173,6 +173,8 @@ void core_flush(struct core *core)
     store_flush(core->store);
 }
 
+bool core_flushed(const struct core *core) { return buf_len(&core->journal) == 0; }
+
 bool core_settle(struct core *core)
 {
     checkpoint_tick(core);

@@ -446,6 +446,27 @@ static void on_queued(struct recovery *r, struct session *s, struct rd *rd)
     queue_put(r, &s->queue, item, seq);
 }
 
+static bool queue_move(struct outq *q, uint64_t from, uint64_t to)
+{
+    struct outq_walk walk;
+    outq_walk_from(&walk, q, 0);
+    for (struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;) {
+        if (item->ref != from) continue;
+        item->ref = to;
+        return true;
+    }
+    return false;
+}
+
+static void on_moved(struct recovery *r, struct session *s, struct rd *rd)
+{
+    uint64_t from = mail_u64(rd), to = mail_u64(rd);
+    struct outq *older = older_of(r, s);
+    if (!(older && queue_move(older, from, to)) && !queue_move(&s->queue, from, to)) return;
+    (void)store_hold(r->core->store, to, NULL);
+    store_drop(r->core->store, from);
+}
+
 static void on_full(struct recovery *r, struct session *s, struct rd *rd)
 {
     queue_drop(r, s, mail_u64(rd));
@@ -560,6 +581,7 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         [J_REC] = on_rec,         [J_ACKED] = on_acked, [J_DROP] = on_drop,
         [J_QUEUED] = on_queued,   [J_IN2] = on_in2,     [J_IN2_DONE] = on_in2_done,
         [J_BACKLOG] = on_backlog, [J_FULL] = on_full,   [J_ROOM] = on_room,
+        [J_MOVED] = on_moved,
     };
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
     if (kind < J_KINDS && of_shard[kind]) {

@@ -53,12 +53,15 @@ static bool over_limit(const struct core *core, const struct pub *p)
 }
 
 /* Messages of several shards come in no particular order: by their sequences there is one, the same
- * as recovery finds. */
-static bool is_late(const struct core *core, const struct pub *p)
+ * as recovery finds.  That holds for removals too, which leave nothing behind but a note that may
+ * be overwritten: what they have to outrun is on its way for a moment only. */
+static bool is_late(const struct core *core, struct bytes topic, uint64_t hash, uint64_t seq)
 {
     struct retain_item item;
-    if (!core->keeps || !retain_get(core->retain, p->topic, &item)) return false;
-    return retained_of(&item)->seq > p->seq;
+    if (!core->keeps || seq == 0) return false;
+    const struct removed *gone = &core->removed[hash & (REMOVED_SLOTS - 1)];
+    if (gone->hash == hash && gone->seq > seq) return true;
+    return retain_get(core->retain, topic, &item) && retained_of(&item)->seq > seq;
 }
 
 /* Takes m over. */
@@ -75,8 +78,9 @@ static int put(struct core *core, struct bytes topic, struct retained *m)
 
 void retained_set(struct core *core, struct pub *p)
 {
-    if (p->seq && is_late(core, p)) return;
+    if (is_late(core, p->topic, p->hash, p->seq)) return;
     if (p->payload.n == 0) {
+        core->removed[p->hash & (REMOVED_SLOTS - 1)] = (struct removed){p->hash, p->seq};
         retain_del(core->retain, p->topic); /* [MQTT-3.3.1-6], -7 */
         return;
     }
@@ -105,8 +109,7 @@ void retained_set(struct core *core, struct pub *p)
 
 int retained_restore(struct core *core, struct bytes topic, const struct retained *state)
 {
-    struct retain_item item;
-    if (retain_get(core->retain, topic, &item) && retained_of(&item)->seq >= state->seq) return 0;
+    if (is_late(core, topic, hash_bytes(topic, core->seed), state->seq)) return 0;
     struct retained *m = mem_alloc(sizeof *m);
     if (m == NULL) return E_NOMEM;
     *m = *state;
