@@ -656,7 +656,7 @@ class Load:
 
 def rounds(share=1.0):
     """How often a broker is killed, of SLUICE_KILL_ROUNDS; a part of them for one test."""
-    return max(1, round(int(os.environ.get("SLUICE_KILL_ROUNDS", "25")) * share))
+    return max(1, round(int(os.environ.get("SLUICE_KILL_ROUNDS", "200")) * share))
 
 
 def seed():

@@ -3,7 +3,7 @@ doubled or out of order.  And the proof that lost, doubled and disordered things
 
     SLUICE_KILL_ROUNDS=1000 SLUICE_KILL_SEED=7 python3 test_kill.py Kill
 
-rounds: all classes together die so often (25).  seed: printed; it fixes when and how, as far as time allows.
+rounds: all classes together die so often (200).  seed: printed; it fixes when and how, as far as time allows.
 """
 import os
 import random
