@@ -1,6 +1,7 @@
 /* The plain transport: TCP and unix stream sockets.  Any thread that owns the transport. */
 #include "net/transport.h"
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,5 +35,24 @@ static void tcp_close(struct transport *t)
     t->fd = -1;
 }
 
-const struct transport_ops tcp_transport = {tcp_read, tcp_writev, tcp_handshake, tcp_end,
-                                            tcp_close};
+static struct bytes tcp_user(const struct transport *t)
+{
+    (void)t;
+    return bytes_of(NULL, 0);
+}
+
+static void tcp_explain(const struct transport *t, char *out, size_t room)
+{
+    (void)t;
+    snprintf(out, room, "%s", strerror(errno));
+}
+
+const struct transport_ops tcp_transport = {
+    .read = tcp_read,
+    .writev = tcp_writev,
+    .handshake = tcp_handshake,
+    .end = tcp_end,
+    .close = tcp_close,
+    .user = tcp_user,
+    .explain = tcp_explain,
+};
