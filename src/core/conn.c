@@ -133,6 +133,13 @@ int core_conn_open(struct core *core, struct cconn **out, const struct core_list
     return 0;
 }
 
+int core_conn_prove(struct cconn *c, struct bytes user)
+{
+    ASSERT(c->proved_user == NULL);
+    c->proved_user = mem_strndup(user.p, user.n);
+    return c->proved_user ? 0 : E_NOMEM;
+}
+
 void *core_conn_owner(const struct cconn *c) { return c->owner; }
 
 static void log_closed(struct core *core, const struct cconn *c)
@@ -163,6 +170,7 @@ void core_conn_closed(struct cconn *c, int why)
     alias_out_fini(&c->alias_out);
     mem_free(c->remote_waiters);
     mem_free(c->peer);
+    mem_free(c->proved_user);
     mem_free(c);
 }
 

@@ -97,18 +97,44 @@ static uint8_t check_will(const struct cconn *c, const struct mqtt_connect *m)
     return 0;
 }
 
+/* A certificate in place of user name and password, as mosquitto. */
+static void take_proved_user(const struct cconn *c, struct mqtt_connect *m)
+{
+    m->has_username = c->proved_user != NULL;
+    m->username = c->proved_user ? bytes_str(c->proved_user) : bytes_of(NULL, 0);
+}
+
+static uint8_t may_come_in(const struct cconn *c)
+{
+    if (c->listener->certificate_is_user)
+        return c->proved_user ? MQTT_SUCCESS : MQTT_BAD_USERNAME_PASSWORD;
+    return c->listener->allow_anonymous ? MQTT_SUCCESS : MQTT_NOT_AUTHORIZED;
+}
+
+static const char *why_refused(const struct cconn *c, uint8_t reason)
+{
+    if (c->listener->certificate_is_user)
+        return reason == MQTT_BAD_USERNAME_PASSWORD
+                   ? "its certificate has no name that could be the user name"
+                   : NULL;
+    if (reason == MQTT_NOT_AUTHORIZED && !c->listener->allow_anonymous)
+        return "the listener requires a user name (allow_anonymous false)";
+    return NULL;
+}
+
 static uint8_t check(struct cconn *c, struct entry *e)
 {
     const struct mqtt_connect *m = &e->m;
     if (!(c->listener->accept_versions >> m->version & 1)) return MQTT_UNSUPPORTED_VERSION;
     if (m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
         return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
-    if (!c->listener->allow_anonymous) return MQTT_NOT_AUTHORIZED;
+    uint8_t reason = may_come_in(c);
+    if (reason) return reason;
     /* 3.x has no way to tell a client another keep alive; mosquitto refuses the id. */
     uint16_t most = c->core->cfg.max_keepalive_s;
     bool longer = m->keep_alive_s == 0 || m->keep_alive_s > most;
     if (m->version != MQTT_V5 && most && longer) return MQTT_BAD_CLIENT_ID;
-    uint8_t reason = choose_id(c, e);
+    reason = choose_id(c, e);
     return reason ? reason : check_will(c, m);
 }
 
@@ -283,8 +309,7 @@ int conn_handle_connect(struct cconn *c, struct bytes body)
     c->version = e.m.version;
     c->last_packet_ms = c->core->now_ms;
     if (c->core->shutting_down) return refuse(c, &e.m, MQTT_SERVER_SHUTTING_DOWN, NULL);
+    if (c->listener->certificate_is_user) take_proved_user(c, &e.m);
     uint8_t reason = check(c, &e);
-    if (reason == MQTT_NOT_AUTHORIZED && !c->listener->allow_anonymous)
-        return refuse(c, &e.m, reason, "the listener requires a user name (allow_anonymous false)");
-    return reason ? refuse(c, &e.m, reason, NULL) : accept_client(c, &e);
+    return reason ? refuse(c, &e.m, reason, why_refused(c, reason)) : accept_client(c, &e);
 }

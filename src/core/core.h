@@ -59,6 +59,7 @@ struct core_listener {
     uint16_t port; /* 0: unix socket; for log lines */
     bool allow_anonymous;
     bool use_username_as_clientid;
+    bool certificate_is_user;        /* core_conn_prove() says who it is, not CONNECT */
     uint8_t max_qos;                 /* 0 1 2 */
     uint8_t accept_versions;         /* bit 1 << enum mqtt_version */
     uint16_t max_topic_alias;        /* accepted from clients; 0 = none */
@@ -122,6 +123,9 @@ unsigned core_home(struct bytes client_id, unsigned shards, uint64_t seed);
  * client id is at home everywhere. */
 MUST_USE int core_conn_open(struct core *core, struct cconn **out,
                             const struct core_listener *listener, const char *peer, void *owner);
+/* Before any input: the transport has proved who the peer is.  With certificate_is_user that is the
+ * user name, whatever CONNECT says, and who has not proved one is refused.  E_NOMEM. */
+MUST_USE int core_conn_prove(struct cconn *c, struct bytes user);
 void *core_conn_owner(const struct cconn *c);
 /* The transport is gone (why: 0 or E_EOF closed by the peer, E_IO, ...) or was closed after
  * CORE_CLOSE.  Frees c: sends the will or keeps the session as the standard says. */

@@ -127,6 +127,7 @@ struct cconn {
     const struct core_listener *listener;
     void *owner;
     char *peer;
+    char *proved_user; /* by the transport; or NULL */
     struct buf out;
     struct list all;         /* in core->conns */
     struct list ready;       /* in core->ready */
