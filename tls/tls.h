@@ -1,0 +1,38 @@
+/* TLS for listeners, by OpenSSL: a context for each, and a transport over a socket that speaks it.
+ * A context may be used by several threads at a time, a transport by one at a time. */
+#ifndef TLS_TLS_H
+#define TLS_TLS_H
+
+#include "net/transport.h"
+
+struct tls_context;
+
+enum tls_user { TLS_USER_NONE, TLS_USER_COMMON_NAME, TLS_USER_SUBJECT };
+
+struct tls_options {
+    const char *certfile, *keyfile;    /* PEM; both are needed */
+    const char *cafile, *capath;       /* whose certificates clients may have, or NULL */
+    const char *crlfile, *dhparamfile; /* or NULL */
+    const char *ciphers, *ciphers13;   /* as OpenSSL writes them, or NULL: its own */
+    bool only_13;                      /* else TLS 1.2 too */
+    bool require_certificate;          /* of clients; else it is not asked for */
+    bool ignore_dates;                 /* of clients' certificates */
+    enum tls_user user;                /* what transport_user() says */
+};
+
+enum { TLS_ERROR_MAX = 512 };
+
+struct tls_error {
+    const char *option; /* the name of the member that is wrong, as mosquitto calls it */
+    char text[TLS_ERROR_MAX];
+};
+
+/* E_INVALID: *error says which file or value is wrong, and how.  E_NOMEM. */
+MUST_USE int tls_context_new(struct tls_context **out, const struct tls_options *options,
+                             struct tls_error *error);
+void tls_context_free(struct tls_context **context); /* its transports live on */
+
+/* The server's side of TLS over fd, which it takes on success.  handshake() first.  E_NOMEM. */
+MUST_USE int tls_open(struct transport *out, const struct tls_context *context, int fd);
+
+#endif
