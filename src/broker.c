@@ -72,13 +72,22 @@ static void raise_descriptors(void)
     (void)setrlimit(RLIMIT_NOFILE, &r); /* else we live with what there is */
 }
 
+static const char *who_may_connect(const struct conf_listener *l)
+{
+    if (l->core.certificate_is_user)
+        return "TLS, clients with a certificate may connect, as the user it names";
+    if (!l->core.allow_anonymous) return "nobody may connect (allow_anonymous false)";
+    if (l->require_certificate) return "TLS, anybody with a certificate may connect";
+    return l->tls ? "TLS, anybody who reaches it may connect"
+                  : "anybody who reaches it may connect";
+}
+
 static void log_who(struct broker *b)
 {
     const struct conf *conf = conf_now(b);
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
-        const char *who = l->core.allow_anonymous ? "anybody who reaches it may connect"
-                                                  : "nobody may connect (allow_anonymous false)";
+        const char *who = who_may_connect(l);
         if (l->port)
             log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s.", l->port,
                        l->address ? " on " : " on every address", l->address ? l->address : "",
@@ -91,7 +100,7 @@ static void log_who(struct broker *b)
                  "Nothing is kept on disk: sessions and retained messages end with this process.");
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
-        if (l->port == 0 || !l->core.allow_anonymous) continue;
+        if (l->port == 0 || !l->core.allow_anonymous || l->tls) continue;
         log_printf(b->log, LOG_T_NOTICE,
                    "Try: mosquitto_sub -p %u -v -t 'hello/#'   and: mosquitto_pub -p %u -t "
                    "hello/world -m hi",

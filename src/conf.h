@@ -5,6 +5,7 @@
 
 #include "core/core.h"
 #include "store/log.h"
+#include "tls/tls.h"
 
 struct conf_listener {
     uint16_t port;           /* 0: unix socket */
@@ -15,6 +16,8 @@ struct conf_listener {
     bool implicit;           /* made because no listener was configured: loopback, anonymous */
     unsigned line;           /* in the file, 0 = none */
     char *file;
+    struct tls_context *tls; /* NULL: without TLS */
+    bool require_certificate;
     struct core_listener core; /* strings owned here */
 };
 

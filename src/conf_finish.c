@@ -12,6 +12,7 @@ void conf_listener_fini(struct conf_listener *l)
     mem_free(l->address);
     mem_free(l->bind_interface);
     mem_free(l->file);
+    tls_context_free(&l->tls);
     mem_free((char *)(uintptr_t)l->core.mount_point); /* ours, though the core must not write */
     mem_free((char *)(uintptr_t)l->core.auto_id_prefix);
     mem_free((char *)(uintptr_t)l->core.clientid_prefixes);
@@ -41,6 +42,7 @@ void conf_draft_fini(struct conf_draft *d)
     conf_listener_fini(&d->listener);
     mem_free(d->auto_id_prefix);
     mem_free(d->auto_id_own);
+    conf_tls_fini(&d->tls);
     *d = (struct conf_draft){0};
 }
 
@@ -82,7 +84,7 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     if (rc == 0)
         rc = conf_core_text(&l->core.clientid_prefixes,
                             r->clientid_prefixes ? r->clientid_prefixes : "");
-    return rc;
+    return rc < 0 ? rc : conf_tls_finish(r, &d->tls, l);
 }
 
 /* Without a listener: both loopback addresses, so that "localhost" works whatever it resolves to.
@@ -150,7 +152,7 @@ static void conf_warn_closed(struct conf_reader *r)
 {
     for (size_t i = 0; i < r->conf->listener_count; i++) {
         const struct conf_listener *l = &r->conf->listeners[i];
-        if (l->core.allow_anonymous) continue;
+        if (l->core.allow_anonymous || l->core.certificate_is_user) continue;
         r->file = l->file ? l->file : r->args->file;
         r->line = l->line;
         conf_warn(r,

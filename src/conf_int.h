@@ -1,7 +1,7 @@
 /* Private to src/conf*.c: the schema of directives, the reader's state, and the doors between
  * conf.c (files and lines), conf_value.c (what a value may be), conf_apply.c (directives with a
- * grammar of their own), conf_finish.c (listeners, final checks), conf_schema.c (the table) and
- * conf_doc.c (the reference page made from it).  Main thread. */
+ * grammar of their own), conf_tls.c (those of TLS), conf_finish.c (listeners, final checks),
+ * conf_schema.c (the table) and conf_doc.c (the reference page made from it).  Main thread. */
 #ifndef SRC_CONF_INT_H
 #define SRC_CONF_INT_H
 
@@ -59,13 +59,35 @@ struct conf_directive {
     const char *help;
 };
 
+/* TLS directives that are text; in this order in conf_tls.c. */
+enum conf_tls_text {
+    CONF_TLS_CERT,
+    CONF_TLS_KEY,
+    CONF_TLS_CA,
+    CONF_TLS_CA_PATH,
+    CONF_TLS_CRL,
+    CONF_TLS_DH,
+    CONF_TLS_CIPHERS,
+    CONF_TLS_CIPHERS_13,
+    CONF_TLS_TEXTS,
+};
+
+struct conf_tls {
+    char *text[CONF_TLS_TEXTS];       /* NULL: not said */
+    unsigned line[CONF_TLS_TEXTS];    /* where it was */
+    unsigned require_line, user_line; /* of the last of the booleans that is true */
+    bool only_13;
+    bool require_certificate, ignore_dates, identity_is_user, subject_is_user;
+};
+
 /* A listener while the file is read: what is not said is decided at the end. */
 struct conf_draft {
     struct conf_listener listener;
-    int8_t anonymous;      /* allow_anonymous: -1 not said */
-    int8_t anonymous_own;  /* listener_allow_anonymous: -1 not said */
-    char *auto_id_prefix;  /* auto_id_prefix; NULL not said */
-    char *auto_id_own;     /* listener_auto_id_prefix; NULL not said */
+    int8_t anonymous;     /* allow_anonymous: -1 not said */
+    int8_t anonymous_own; /* listener_allow_anonymous: -1 not said */
+    char *auto_id_prefix; /* auto_id_prefix; NULL not said */
+    char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
+    struct conf_tls tls;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
 };
@@ -139,6 +161,18 @@ int conf_apply_log_type(struct conf_reader *r, const struct conf_directive *d, c
 int conf_apply_log_format(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_log_facility(struct conf_reader *r, const struct conf_directive *d,
                             const char *value);
+/* conf_tls.c */
+int conf_apply_tls_text(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_tls_version(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+int conf_apply_tls_certificate(struct conf_reader *r, const struct conf_directive *d,
+                               const char *value);
+int conf_apply_tls_keyform(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+void conf_tls_fini(struct conf_tls *t);
+/* l's context, when t has what it takes; reads the files. */
+MUST_USE int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t,
+                             struct conf_listener *l);
 /* Where d's value goes now: the configuration or a draft. */
 void *conf_target(struct conf_reader *r, const struct conf_directive *d);
 

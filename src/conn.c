@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "mqtt/packet.h"
 #include "net/address.h"
+#include "tls/tls.h"
 #include <stdio.h>
 
 enum {
@@ -13,6 +14,9 @@ enum {
     CONNECT_MAX = 64 * 1024, /* bytes looked at before CONNECT is whole */
     REST_COPY_MAX = 8192,    /* a rest that is copied before the next bytes; longer ones grow */
 };
+
+_Static_assert(READ_SIZE / 2 >= (int)TRANSPORT_READ_MIN, "read_on() has room enough");
+_Static_assert(READ_SIZE - REST_COPY_MAX >= (int)TRANSPORT_READ_MIN, "so has read_shared()");
 
 static void conn_ready(struct loop_source *source, unsigned events);
 static void conn_arrive(struct shard *s, struct shard_task *t);
@@ -43,7 +47,9 @@ void conn_accept(struct shard *s, struct listener *l, const struct conf_listener
                  const char *peer)
 {
     struct transport t = {.ops = &tcp_transport, .fd = fd};
-    struct conn *c = conn_new(s, l, conf, &t, peer);
+    int rc = conf->tls ? tls_open(&t, conf->tls, fd) : 0;
+    struct conn *c = rc == 0 ? conn_new(s, l, conf, &t, peer) : NULL;
+    if (c) c->greets = conf->tls != NULL;
     if (c == NULL) {
         t.ops->close(&t);
         shard_dismiss(s, l);
@@ -84,7 +90,7 @@ static void last_second(struct conn *c)
  * was wrong.  So its input is read and thrown away for a while. */
 static void conn_linger(struct conn *c)
 {
-    core_conn_closed(c->core, 0);
+    if (c->core) core_conn_closed(c->core, 0);
     c->core = NULL;
     c->transport.ops->end(&c->transport);
     c->lingers = true;
@@ -94,10 +100,39 @@ static void conn_linger(struct conn *c)
     if (loop_want(c->shard->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
 }
 
+static unsigned wanted(const struct conn *c)
+{
+    return (c->paused ? 0u : LOOP_READ) | (c->want_write ? LOOP_WRITE : 0u);
+}
+
 static void conn_want(struct conn *c)
 {
-    unsigned events = (c->paused ? 0u : LOOP_READ) | (c->want_write ? LOOP_WRITE : 0u);
+    unsigned events = transport_watch(&c->transport, wanted(c));
     if (loop_want(c->shard->loop, &c->source, events) < 0) conn_free(c, E_IO);
+}
+
+static bool crossed(const struct conn *c)
+{
+    return c->transport.read_needs_write || c->transport.write_needs_read;
+}
+
+/* ---- the transport's handshake ---- */
+
+static void conn_greet(struct conn *c)
+{
+    char why[200];
+    int rc = c->transport.ops->handshake(&c->transport);
+    c->greets = rc == E_AGAIN;
+    if (rc == 0 || rc == E_AGAIN) {
+        conn_want(c);
+    } else if (rc == E_EOF) {
+        conn_free(c, rc);
+    } else { /* it may have been told why: let it read that */
+        c->transport.ops->explain(&c->transport, why, sizeof why);
+        log_printf(c->shard->set->log, LOG_T_NOTICE, "refused %s: the TLS handshake failed: %s.",
+                   c->peer, why);
+        conn_linger(c);
+    }
 }
 
 /* ---- input ---- */
@@ -120,6 +155,8 @@ static int adopt(struct conn *c)
     list_del(&c->link);
     list_push(&c->shard->conns, &c->link);
     int rc = core_conn_open(c->shard->core, &c->core, &c->conf->core, c->peer, c);
+    struct bytes user = c->transport.ops->user(&c->transport);
+    if (rc == 0 && user.n) rc = core_conn_prove(c->core, user);
     mem_free(c->peer);
     c->peer = NULL;
     return rc;
@@ -137,7 +174,9 @@ static int home_of(const struct conn *c, struct bytes in, unsigned *home)
     if (rc == E_AGAIN) return rc;
     if (rc < 0 || f.type != MQTT_CONNECT) return 0;
     if (mqtt_connect_decode(bytes_of(in.p + f.head_len, f.body_len), &m) < 0) return 0;
-    struct bytes id = c->conf->core.use_username_as_clientid ? m.username : m.client_id;
+    struct bytes user =
+        c->conf->core.certificate_is_user ? c->transport.ops->user(&c->transport) : m.username;
+    struct bytes id = c->conf->core.use_username_as_clientid ? user : m.client_id;
     if (id.n) *home = core_home(id, s->set->count, s->set->seed);
     return 0;
 }
@@ -268,6 +307,7 @@ static void conn_read(struct conn *c)
                 : buf_len(&c->rest) > REST_COPY_MAX ? read_on(c)
                                                     : read_shared(c);
     if (n < 0 && n != E_AGAIN) conn_free(c, (int)n);
+    if (UNLIKELY(n == E_AGAIN)) conn_want(c);
 }
 
 /* ---- output ---- */
@@ -287,7 +327,7 @@ static void conn_write(struct conn *c)
     }
     core_output_sent(c->core, (size_t)n);
     bool more = (size_t)n < out.n;
-    if (more == c->want_write) return;
+    if (more == c->want_write && !crossed(c)) return;
     c->want_write = more;
     conn_want(c);
 }
@@ -315,7 +355,17 @@ void conn_service(struct conn *c, unsigned events)
 static void conn_ready(struct loop_source *source, unsigned events)
 {
     struct conn *c = CONTAINER_OF(source, struct conn, source);
+    if (UNLIKELY(c->greets)) {
+        conn_greet(c);
+        return;
+    }
+    bool were_crossed = crossed(c);
+    if (UNLIKELY(were_crossed)) {
+        unsigned may = transport_ready(&c->transport, wanted(c), events);
+        events = may ? may : LOOP_READ; /* a hang-up, that nobody asked for */
+    }
     if (events & LOOP_WRITE && c->core) conn_write(c);
     if (c->closes && !c->dead && !c->want_write && c->core) conn_linger(c);
     if (events & LOOP_READ && !c->dead) conn_read(c);
+    if (UNLIKELY(were_crossed) && !c->dead && c->source.added) conn_want(c);
 }

@@ -16,6 +16,7 @@ struct conn {
     struct buf rest;      /* read, not consumed */
     struct list link;     /* in shard->fresh, conns, lingering or dead */
     uint64_t deadline_ms; /* while fresh or lingering */
+    bool greets;          /* the transport's handshake is not over */
     bool paused;          /* the core does not want more for now */
     bool ended;           /* the core ignores further input */
     bool want_write;      /* the socket takes no more for now */

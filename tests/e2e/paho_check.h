@@ -47,6 +47,9 @@ static inline char *paho_name(char out[PAHO_NAME_MAX], const char *text)
     return out;
 }
 
+/* Whose certificates the broker has, for TLS; NULL: without. */
+static inline const char *paho_cafile(void) { return getenv("PAHO_CAFILE"); }
+
 /* PROGRAM PORT VERSION SCENARIO */
 static inline int paho_main(int argc, char **argv, const struct paho_scenario *all, size_t count)
 {
@@ -54,7 +57,8 @@ static inline int paho_main(int argc, char **argv, const struct paho_scenario *a
         fprintf(stderr, "usage: %s PORT 4|5 SCENARIO\n", argv[0]);
         return 2;
     }
-    snprintf(paho_url, sizeof paho_url, "tcp://127.0.0.1:%s", argv[1]);
+    snprintf(paho_url, sizeof paho_url, "%s://127.0.0.1:%s", paho_cafile() ? "ssl" : "tcp",
+             argv[1]);
     paho_version = argv[2][0] - '0';
     paho_scenario_name = argv[3];
     for (size_t i = 0; i < count; i++) {

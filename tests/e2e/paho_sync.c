@@ -25,6 +25,10 @@ static int client_connect(MQTTClient c, bool keep, bool clean, int *present)
 {
     MQTTClient_connectOptions options = MQTTClient_connectOptions_initializer;
     MQTTClient_connectOptions options5 = MQTTClient_connectOptions_initializer5;
+    MQTTClient_SSLOptions secure = MQTTClient_SSLOptions_initializer;
+    secure.trustStore = paho_cafile();
+    secure.verify = 1;
+    if (paho_cafile()) options.ssl = options5.ssl = &secure;
     if (present) *present = -1;
     if (!is_5()) {
         options.MQTTVersion = paho_version;

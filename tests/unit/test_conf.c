@@ -437,8 +437,8 @@ static void durability_is_commit_interval_or_os(void **state)
 static void what_comes_later_is_refused_by_name(void **state)
 {
     (void)state;
-    bad("listener 8883\ncertfile /x\n",
-        "main.conf:2: 'certfile' is not supported yet by this version");
+    bad("listener 8883\npsk_hint x\n",
+        "main.conf:2: 'psk_hint' is not supported yet by this version");
     static const char *const lines[] = {
         "password_file /x",       "acl_file /x",
         "plugin /x.so",           "plugin_opt_config x",

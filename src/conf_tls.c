@@ -1,0 +1,147 @@
+/* The directives of TLS, and the context that is made of them for each listener.  The files are
+ * read here, so that --test-config and a reload find what is wrong with them.  Main thread. */
+#include "base/mem.h"
+#include "conf_int.h"
+
+static const char *const names[CONF_TLS_TEXTS] = {
+    [CONF_TLS_CERT] = "certfile",   [CONF_TLS_KEY] = "keyfile",
+    [CONF_TLS_CA] = "cafile",       [CONF_TLS_CA_PATH] = "capath",
+    [CONF_TLS_CRL] = "crlfile",     [CONF_TLS_DH] = "dhparamfile",
+    [CONF_TLS_CIPHERS] = "ciphers", [CONF_TLS_CIPHERS_13] = "ciphers_tls1.3",
+};
+
+/* CONF_TLS_TEXTS: none of them. */
+static size_t index_of(const char *name)
+{
+    size_t i = 0;
+    while (i < CONF_TLS_TEXTS && strcmp(names[i], name) != 0) i++;
+    return i;
+}
+
+static struct conf_tls *target(struct conf_reader *r, const struct conf_directive *d)
+{
+    return &((struct conf_draft *)conf_target(r, d))->tls;
+}
+
+int conf_apply_tls_text(struct conf_reader *r, const struct conf_directive *d, const char *value)
+{
+    struct conf_tls *t = target(r, d);
+    size_t i = index_of(d->name);
+    ASSERT(i < CONF_TLS_TEXTS);
+    t->line[i] = r->line;
+    return conf_text_set(&t->text[i], value);
+}
+
+int conf_apply_tls_version(struct conf_reader *r, const struct conf_directive *d, const char *value)
+{
+    bool only_13 = strcmp(value, "tlsv1.3") == 0;
+    if (strcmp(value, "tlsv1") == 0 || strcmp(value, "tlsv1.1") == 0)
+        return conf_fail(r, E_INVALID, "'tls_version %s' is too old to be safe: use %s", value,
+                         d->values);
+    if (!only_13 && strcmp(value, "tlsv1.2") != 0)
+        return conf_fail(r, E_INVALID, "'tls_version' cannot be '%s': use %s", value, d->values);
+    if (r->line) target(r, d)->only_13 = only_13; /* the default is what a draft begins with */
+    return 0;
+}
+
+int conf_apply_tls_certificate(struct conf_reader *r, const struct conf_directive *d,
+                               const char *value)
+{
+    bool on;
+    if (conf_parse_bool(value, &on) < 0)
+        return conf_fail(r, E_INVALID, "'%s' cannot be '%s': use %s", d->name, value, d->values);
+    if (!on && r->line == 0) return 0; /* as above */
+    struct conf_draft *draft = conf_target(r, d);
+    memcpy((uint8_t *)draft + d->offset, &on, sizeof on);
+    if (on && strcmp(d->name, "require_certificate") == 0) draft->tls.require_line = r->line;
+    if (on && strncmp(d->name, "use_", 4) == 0) draft->tls.user_line = r->line;
+    return 0;
+}
+
+int conf_apply_tls_keyform(struct conf_reader *r, const struct conf_directive *d, const char *value)
+{
+    if (strcmp(value, "pem") == 0) return 0;
+    if (strcmp(value, "engine") == 0)
+        return conf_fail(r, E_INVALID, "'tls_keyform engine' is not supported yet by this version");
+    return conf_fail(r, E_INVALID, "'tls_keyform' cannot be '%s': use %s", value, d->values);
+}
+
+void conf_tls_fini(struct conf_tls *t)
+{
+    for (size_t i = 0; i < CONF_TLS_TEXTS; i++) mem_free(t->text[i]);
+    *t = (struct conf_tls){0};
+}
+
+/* ---- the context ---- */
+
+static int fail_at(struct conf_reader *r, const struct conf_listener *l, unsigned line,
+                   const char *text)
+{
+    if (l->file) r->file = l->file;
+    r->line = line ? line : l->line;
+    return conf_fail(r, E_INVALID, "%s", text);
+}
+
+static int fail_half(struct conf_reader *r, const struct conf_listener *l, unsigned line,
+                     const char *name, const char *missing)
+{
+    if (l->file) r->file = l->file;
+    r->line = line ? line : l->line;
+    return conf_fail(r, E_INVALID, "'%s' needs '%s': without it the listener would not speak TLS",
+                     name, missing);
+}
+
+/* What would leave a listener open that its owner believes to be closed. */
+static int check_whole(struct conf_reader *r, const struct conf_tls *t,
+                       const struct conf_listener *l)
+{
+    for (size_t i = 0; i < CONF_TLS_TEXTS; i++) {
+        if (t->text[i] == NULL) continue;
+        if (t->text[CONF_TLS_CERT] == NULL)
+            return fail_half(r, l, t->line[i], names[i], names[CONF_TLS_CERT]);
+        if (t->text[CONF_TLS_KEY] == NULL)
+            return fail_half(r, l, t->line[i], names[i], names[CONF_TLS_KEY]);
+    }
+    if (t->require_certificate && t->text[CONF_TLS_CERT] == NULL)
+        return fail_half(r, l, t->require_line, "require_certificate", names[CONF_TLS_CERT]);
+    if (t->identity_is_user && t->subject_is_user)
+        return fail_at(r, l, t->user_line,
+                       "either 'use_identity_as_username' or 'use_subject_as_username', not both");
+    if ((t->identity_is_user || t->subject_is_user) && !t->require_certificate)
+        return fail_at(r, l, t->user_line,
+                       t->identity_is_user
+                           ? "'use_identity_as_username' needs 'require_certificate true': else "
+                             "no client is asked for its certificate, and none may connect"
+                           : "'use_subject_as_username' needs 'require_certificate true': else "
+                             "no client is asked for its certificate, and none may connect");
+    return 0;
+}
+
+int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, struct conf_listener *l)
+{
+    int rc = check_whole(r, t, l);
+    if (rc < 0 || t->text[CONF_TLS_CERT] == NULL) return rc;
+    struct tls_error error = {0};
+    struct tls_options options = {
+        .certfile = t->text[CONF_TLS_CERT],
+        .keyfile = t->text[CONF_TLS_KEY],
+        .cafile = t->text[CONF_TLS_CA],
+        .capath = t->text[CONF_TLS_CA_PATH],
+        .crlfile = t->text[CONF_TLS_CRL],
+        .dhparamfile = t->text[CONF_TLS_DH],
+        .ciphers = t->text[CONF_TLS_CIPHERS],
+        .ciphers13 = t->text[CONF_TLS_CIPHERS_13],
+        .only_13 = t->only_13,
+        .require_certificate = t->require_certificate,
+        .ignore_dates = t->ignore_dates,
+        .user = t->identity_is_user  ? TLS_USER_COMMON_NAME
+                : t->subject_is_user ? TLS_USER_SUBJECT
+                                     : TLS_USER_NONE,
+    };
+    l->require_certificate = t->require_certificate;
+    l->core.certificate_is_user = options.user != TLS_USER_NONE;
+    rc = tls_context_new(&l->tls, &options, &error);
+    if (rc != E_INVALID) return rc;
+    size_t i = index_of(error.option);
+    return fail_at(r, l, i < CONF_TLS_TEXTS ? t->line[i] : t->require_line, error.text);
+}

@@ -1,0 +1,126 @@
+/* The directives of TLS: which listener they belong to, what is missing, and files that are wrong,
+ * each with its line.  What contexts make of them: test_tls.c. */
+#include "tests/unit/test_conf.h"
+
+#define CERT "certfile %1$s/tls/server.crt\n"
+#define KEY  "keyfile %1$s/tls/server.key\n"
+#define CA   "cafile %1$s/tls/ca.crt\n"
+
+static char certificates[] = "/tmp/sluice-conf-tls-XXXXXX";
+
+static int make_all(void **state)
+{
+    (void)state;
+    static char self[4096];
+    char command[5000];
+    if (mkdtemp(certificates) == NULL || realpath(__FILE__, self) == NULL) return -1;
+    *strstr(self, "tests/unit/") = 0;
+    snprintf(command, sizeof command, "sh %scerts/make.sh %s/tls", self, certificates);
+    FILE *shell = popen(command, "r");
+    return shell && pclose(shell) == 0 ? 0 : -1;
+}
+
+static int remove_all(void **state)
+{
+    (void)state;
+    char command[100];
+    snprintf(command, sizeof command, "rm -r %s", certificates);
+    FILE *shell = popen(command, "r");
+    return shell && pclose(shell) == 0 ? 0 : -1;
+}
+
+/* The text with the folder of the certificates in the place of each %1$s. */
+static const char *filled(const char *text)
+{
+    static char out[2048];
+    size_t n = 0;
+    while (*text && n < sizeof out - 100) {
+        if (strncmp(text, "%1$s", 4) == 0) {
+            n += (size_t)snprintf(out + n, sizeof out - n, "%s", certificates);
+            text += 4;
+        } else {
+            out[n++] = *text++;
+        }
+    }
+    out[n] = 0;
+    return out;
+}
+
+static void each_listener_has_its_own(void **state)
+{
+    (void)state;
+    const struct conf *c = good(filled("listener 1883\n"
+                                       "listener 8883\n" CERT KEY "listener 8884\n" CERT KEY CA
+                                       "require_certificate true\n"
+                                       "use_identity_as_username true\n"
+                                       "listener 8885\n" CERT KEY "tls_version tlsv1.3\n"
+                                       "tls_keyform pem\nrequire_certificate false\n"));
+    static const bool expected[][3] = {
+        {false, false, false}, {true, false, false}, {true, true, true}, {true, false, false}};
+    for (size_t i = 0; i < c->listener_count; i++) {
+        const struct conf_listener *l = &c->listeners[i];
+        assert_int_equal(l->tls != NULL, expected[i][0]);
+        assert_int_equal(l->require_certificate, expected[i][1]);
+        assert_int_equal(l->core.certificate_is_user, expected[i][2]);
+    }
+}
+
+static void the_default_listener_may_speak_it(void **state)
+{
+    (void)state;
+    const struct conf *c = good(filled(CERT KEY));
+    for (size_t i = 0; i < c->listener_count; i++) assert_non_null(c->listeners[i].tls);
+    c = good(filled("port 8883\n" CERT KEY));
+    assert_int_equal(c->listener_count, 1);
+    assert_non_null(c->listeners[0].tls);
+}
+
+/* A listener that its owner believes to be closed must not be open. */
+static void what_is_half_is_refused(void **state)
+{
+    (void)state;
+    bad("listener 8883\nallow_anonymous true\ncertfile /x\n",
+        "main.conf:3: 'certfile' needs 'keyfile': without it the listener would not speak TLS");
+    bad("listener 8883\nkeyfile /x\n",
+        "main.conf:2: 'keyfile' needs 'certfile': without it the listener would not speak TLS");
+    bad("listener 8883\ncafile /x\nlistener 1\n",
+        "main.conf:2: 'cafile' needs 'certfile': without it the listener would not speak TLS");
+    bad("listener 8883\nrequire_certificate true\n", "main.conf:2: 'require_certificate' needs "
+                                                     "'certfile': without it the listener would "
+                                                     "not speak TLS");
+    bad(filled("listener 8883\n" CERT KEY "require_certificate true\n"),
+        "main.conf:4: 'require_certificate true' needs 'cafile' or 'capath': whose certificates?");
+    bad(filled("listener 8883\n" CERT KEY CA "use_subject_as_username true\n"),
+        "main.conf:5: 'use_subject_as_username' needs 'require_certificate true': else no client "
+        "is asked for its certificate, and none may connect");
+    bad(filled("listener 8883\n" CERT KEY CA "require_certificate true\n"
+               "use_subject_as_username true\nuse_identity_as_username true\n"),
+        "main.conf:7: either 'use_identity_as_username' or 'use_subject_as_username', not both");
+}
+
+static void what_is_wrong_is_told_with_its_line(void **state)
+{
+    (void)state;
+    bad(filled("listener 8883\n\n" CERT "keyfile /missing\n"),
+        "main.conf:4: keyfile '/missing' cannot be opened: No such file or directory");
+    bad(filled("listener 8883\ncertfile /\n\n\n" KEY),
+        "main.conf:2: certfile '/' cannot be read: Is a directory");
+    bad("tls_version tlsv1.1\n",
+        "main.conf:1: 'tls_version tlsv1.1' is too old to be safe: use tlsv1.2 or tlsv1.3");
+    bad("tls_version 1.3\n", "main.conf:1: 'tls_version' cannot be '1.3': use tlsv1.2 or tlsv1.3");
+    bad("tls_keyform engine\n",
+        "main.conf:1: 'tls_keyform engine' is not supported yet by this version");
+    bad("require_certificate maybe\n",
+        "main.conf:1: 'require_certificate' cannot be 'maybe': use true or false");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        A_TEST(each_listener_has_its_own),
+        A_TEST(the_default_listener_may_speak_it),
+        A_TEST(what_is_half_is_refused),
+        A_TEST(what_is_wrong_is_told_with_its_line),
+    };
+    return cmocka_run_group_tests(tests, make_all, remove_all);
+}
