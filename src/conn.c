@@ -121,6 +121,7 @@ static bool crossed(const struct conn *c)
 static void conn_greet(struct conn *c)
 {
     char why[200];
+    if (++c->shard->greetings > GREET_BATCH) return; /* the loop tells again, after the others */
     int rc = c->transport.ops->handshake(&c->transport);
     c->greets = rc == E_AGAIN;
     if (rc == 0 || rc == E_AGAIN) {

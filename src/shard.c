@@ -330,6 +330,7 @@ static void turn(struct shard *s)
     }
     atomic_store_explicit(&s->store_news, false, memory_order_relaxed); /* core_settle() looks */
     tasks_run(s);
+    s->greetings = 0;
     loop_dispatch(s->loop);
     timers_due(s);
     (void)core_settle(s->core); /* what waits, the store wakes us for */

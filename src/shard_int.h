@@ -13,6 +13,7 @@
 enum {
     READ_SIZE = 128 * 1024, /* read at once, into memory that all connections of a shard share */
     ACCEPT_BATCH = 64,      /* connections accepted a turn and socket */
+    GREET_BATCH = 16,       /* steps of TLS handshakes a turn: up to a millisecond each */
     OUTPUT_BATCH = 4096,    /* connections served a turn */
     STOP_GRACE_MS = 2000,   /* for clients to take their DISCONNECT */
     DOORS_SHUT_MS = 100,    /* when there are no descriptors left */
@@ -44,8 +45,9 @@ struct shard {
     uint64_t doors_open_ms; /* 0: they are open */
     int spare_fd;           /* given up to tell a client that there are none left */
     uint64_t connect_timeout_ms;
-    bool busy; /* something waits: do not sleep */
-    bool held; /* output waits until all mail is on its way */
+    int greetings; /* steps of handshakes in this turn */
+    bool busy;     /* something waits: do not sleep */
+    bool held;     /* output waits until all mail is on its way */
     bool stopping;
     uint64_t stop_by_ms;
     struct shard_task stop;
