@@ -114,13 +114,28 @@ static void what_is_wrong_is_told_with_its_line(void **state)
         "main.conf:1: 'require_certificate' cannot be 'maybe': use true or false");
 }
 
+static void a_key_that_everybody_can_read(void **state)
+{
+    (void)state;
+    char path[100];
+    const char *text = filled("listener 8883\n" CERT KEY);
+    snprintf(path, sizeof path, "%s/tls/server.key", certificates);
+    good(text);
+    assert_string_equal(b.warnings + strcspn(b.warnings, "\n"), "\n"); /* that nobody may connect */
+    assert_null(strstr(b.warnings, "keyfile"));
+    assert_int_equal(chmod(path, 0644), 0);
+    good(text);
+    assert_non_null(strstr(b.warnings, "main.conf:3: keyfile '"));
+    assert_non_null(strstr(b.warnings, "can be read by everybody"));
+    assert_int_equal(chmod(path, 0600), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        A_TEST(each_listener_has_its_own),
-        A_TEST(the_default_listener_may_speak_it),
-        A_TEST(what_is_half_is_refused),
-        A_TEST(what_is_wrong_is_told_with_its_line),
+        A_TEST(each_listener_has_its_own),     A_TEST(the_default_listener_may_speak_it),
+        A_TEST(what_is_half_is_refused),       A_TEST(what_is_wrong_is_told_with_its_line),
+        A_TEST(a_key_that_everybody_can_read),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }
