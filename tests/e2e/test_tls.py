@@ -11,7 +11,8 @@ import threading
 import unittest
 
 import wire
-from broker import PROGRAMS, WAIT_S, Broker, BrokerCase, main, run_sluice, sanitized_environment, until
+from broker import PROGRAMS, SLUICE, WAIT_S, Broker, BrokerCase, free_port, main, run_sluice, \
+    sanitized_environment, until
 from clients import Sub, publish
 
 MAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../certs/make.sh")
@@ -286,13 +287,30 @@ class Ends(unittest.TestCase):
                 self.assertEqual(watch.message().payload, b"gone")
             watch.ping()
 
+    def client_hello(self):
+        """The first bytes of a client."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with self.assertRaises(ssl.SSLWantReadError):
+            client.do_handshake()
+        return outgoing.read()
+
+    def test_all_at_the_same_time(self):
+        """A turn does some handshakes only; the rest come in the next."""
+        hello = self.client_hello()
+        with Broker("allow_anonymous true\n" + server(0), shards=1) as broker:
+            broker.signal(signal.SIGSTOP)
+            raws = [wire.Raw(broker.port) for _ in range(90)]
+            for raw in raws:
+                raw.send(hello)
+            broker.signal(signal.SIGCONT)
+            for raw in raws:
+                self.assertEqual(raw.socket.recv(1), b"\x16")
+                raw.close()
+
     def test_half_open_handshakes(self):
         """Two hundred that begin and do not go on are closed in time, and others come in meanwhile."""
-        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        hello = context().wrap_bio(incoming, outgoing, server_hostname="localhost")
-        with self.assertRaises(ssl.SSLWantReadError):
-            hello.do_handshake()
-        begin = outgoing.read()
+        begin = self.client_hello()
         with Broker("allow_anonymous true\nconnect_timeout 3s\n" + server(0), shards=4) as broker:
             stalled = [wire.Raw(broker.port) for _ in range(200)]
             for i, raw in enumerate(stalled):
@@ -412,6 +430,27 @@ class Reload(unittest.TestCase):
         """Puts a server's certificate and key where the configuration names them."""
         for end in ("crt", "key"):
             shutil.copy(cert(f"{name}.{end}"), cert(f"live.{end}"))
+
+
+class Tutorial(unittest.TestCase):
+    """docs/tutorial/2-tls.md: every command on the page, one after the other."""
+
+    def test_the_page(self):
+        """Each must succeed; what it says that one sees is seen."""
+        root = os.path.join(os.path.dirname(MAKE), "..")
+        with open(os.path.join(root, "docs/tutorial/2-tls.md"), encoding="utf-8") as file:
+            lines = [line[4:] for line in file.read().split("\n") if line.startswith("    ")]
+        self.assertGreater(len(lines), 30)
+        script = "\n".join(lines).replace("8883", str(free_port())).replace("certs/make.sh", f"sh {MAKE}")
+        script = script.replace("build/sluice", SLUICE).replace("listener ", "log_type all\nlistener ")
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(["bash", "-eu", "-c", script], cwd=folder, stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, timeout=100, check=False,
+                                  env=sanitized_environment(folder))
+            self.assertEqual(done.returncode, 0, done.stdout)
+        for wanted in ("The configuration is good.", "hello/world in secret", "u'sensor'",
+                       "peer did not return a certificate", "certificate revoked"):
+            self.assertIn(wanted, done.stdout)
 
 
 if __name__ == "__main__":
