@@ -2,6 +2,7 @@
  * read here, so that --test-config and a reload find what is wrong with them.  Main thread. */
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "conf_int.h"
 
@@ -119,13 +120,18 @@ static int check_whole(struct conf_reader *r, const struct conf_tls *t,
     return 0;
 }
 
-static void warn_of_open_key(struct conf_reader *r, const struct conf_tls *t,
-                             const struct conf_listener *l)
+/* What works, and yet is hardly meant. */
+static void warn_of_files(struct conf_reader *r, const struct conf_tls *t,
+                          const struct conf_listener *l)
 {
     struct stat st;
+    if (l->file) r->file = l->file;
+    r->line = t->line[CONF_TLS_CERT];
+    if (tls_context_expires(l->tls) < (int64_t)(clock_wall_ms() / 1000))
+        conf_warn(r, "certfile '%s' is out of date: clients will refuse it",
+                  t->text[CONF_TLS_CERT]);
     const char *key = t->text[CONF_TLS_KEY];
     if (stat(key, &st) < 0 || !(st.st_mode & S_IROTH)) return;
-    if (l->file) r->file = l->file;
     r->line = t->line[CONF_TLS_KEY];
     conf_warn(r, "keyfile '%s' can be read by everybody on this machine: 'chmod o-r' it", key);
 }
@@ -154,7 +160,7 @@ int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, struct conf
     l->require_certificate = t->require_certificate;
     l->core.certificate_is_user = options.user != TLS_USER_NONE;
     rc = tls_context_new(&l->tls, &options, &error);
-    if (rc == 0) warn_of_open_key(r, t, l);
+    if (rc == 0) warn_of_files(r, t, l);
     if (rc != E_INVALID) return rc;
     size_t i = index_of(error.option);
     return fail_at(r, l, i < CONF_TLS_TEXTS ? t->line[i] : t->require_line, error.text);

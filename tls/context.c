@@ -9,6 +9,7 @@
 #include <openssl/pem.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 enum { CLIENT_CHAIN_MAX = 64 * 1024 }; /* bytes of the certificates that a client shows */
 
@@ -227,4 +228,12 @@ void tls_context_free(struct tls_context **context)
     *context = NULL;
     SSL_CTX_free(c->ssl);
     mem_free(c);
+}
+
+int64_t tls_context_expires(const struct tls_context *c)
+{
+    const X509 *own = SSL_CTX_get0_certificate(c->ssl);
+    struct tm end;
+    if (own == NULL || ASN1_TIME_to_tm(X509_get0_notAfter(own), &end) != 1) return INT64_MAX;
+    return timegm(&end);
 }

@@ -32,6 +32,9 @@ MUST_USE int tls_context_new(struct tls_context **out, const struct tls_options 
                              struct tls_error *error);
 void tls_context_free(struct tls_context **context); /* its transports live on */
 
+/* When the listener's own certificate ends, in seconds since 1970; INT64_MAX: nobody knows. */
+int64_t tls_context_expires(const struct tls_context *context);
+
 /* The server's side of TLS over fd, which it takes on success.  handshake() first.  E_NOMEM. */
 MUST_USE int tls_open(struct transport *out, const struct tls_context *context, int fd);
 

@@ -15,7 +15,9 @@ static int make_all(void **state)
     char command[5000];
     if (mkdtemp(certificates) == NULL || realpath(__FILE__, self) == NULL) return -1;
     *strstr(self, "tests/unit/") = 0;
-    snprintf(command, sizeof command, "sh %scerts/make.sh %s/tls", self, certificates);
+    snprintf(command, sizeof command,
+             "cd %s && sh certs/make.sh %s/tls && DAYS=-1 sh certs/make.sh %s/tls server old", self,
+             certificates, certificates);
     FILE *shell = popen(command, "r");
     return shell && pclose(shell) == 0 ? 0 : -1;
 }
@@ -130,12 +132,20 @@ static void a_key_that_everybody_can_read(void **state)
     assert_int_equal(chmod(path, 0600), 0);
 }
 
+static void a_certificate_that_is_out_of_date(void **state)
+{
+    (void)state;
+    good(filled("listener 8883\ncertfile %1$s/tls/old.crt\nkeyfile %1$s/tls/old.key\n"));
+    assert_non_null(strstr(b.warnings, "main.conf:2: certfile '"));
+    assert_non_null(strstr(b.warnings, "old.crt' is out of date: clients will refuse it"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         A_TEST(each_listener_has_its_own),     A_TEST(the_default_listener_may_speak_it),
         A_TEST(what_is_half_is_refused),       A_TEST(what_is_wrong_is_told_with_its_line),
-        A_TEST(a_key_that_everybody_can_read),
+        A_TEST(a_key_that_everybody_can_read), A_TEST(a_certificate_that_is_out_of_date),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }
