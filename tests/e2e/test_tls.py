@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 
 import wire
@@ -123,7 +124,7 @@ class Clients(BrokerCase):
     @classmethod
     def setUpClass(cls):
         cls.options = {"ports": 6, "shards": 4, "config": (
-            "per_listener_settings true\nlog_type all\nlistener {0} 127.0.0.1\nallow_anonymous true\n"
+            "per_listener_settings true\nlog_type all\nslow_reader_grace 60s\nlistener {0} 127.0.0.1\nallow_anonymous true\n"
             + server(1, "allow_anonymous true\n") + server(2, require("allow_anonymous true\n"))
             + server(3, require("use_identity_as_username true\nuse_username_as_clientid true\n"))
             + server(4, "tls_version tlsv1.3\nallow_anonymous true\n")
@@ -171,6 +172,33 @@ class Clients(BrokerCase):
                 found = sub.acked()
                 self.assertEqual(found.payload, payload[:len(payload) - i])
             sub.ping()
+
+    def test_a_flood_that_has_to_wait(self):
+        """The publisher is not read while the reader does not read; nothing is lost, nothing stands still."""
+        count, payload = 300, os.urandom(64 * 1024)
+        with Tls(self.tls, receive_buffer=4096) as sub, Tls(self.tls) as pub:
+            sub.connected("flood-sub")
+            sub.subscribe("flood")
+            pub.connected("flood-pub")
+            sent = []
+
+            def flood():
+                for i in range(count):
+                    pub.publish("flood", payload[i:])
+                    sent.append(i)
+                pub.ping()
+
+            thread = threading.Thread(target=flood)
+            thread.start()
+            until(lambda: sent, "the flood begins")
+            known = -1
+            while len(sent) != known:  # until it stands still
+                known = len(sent)
+                time.sleep(0.3)
+            self.assertLess(known, count)
+            for i in range(count):
+                self.assertEqual(sub.message().payload, payload[i:])
+            thread.join()
 
     def test_single_bytes(self):
         """Each in a record of its own."""
