@@ -25,6 +25,18 @@ enum {
 };
 static const uint64_t WALL_START_MS = 1700000000000;
 
+struct wuser {
+    struct list link; /* in world.users */
+    struct bytes name, password;
+};
+
+struct wlogin {       /* an answer that comes later */
+    struct list link; /* in world.logins */
+    unsigned shard;
+    uint64_t token, due_ms;
+    uint8_t reason;
+};
+
 struct pipe { /* bytes in order */
     uint8_t *data;
     size_t len, cap;
@@ -49,6 +61,7 @@ struct wconn {
 };
 
 struct wshard {
+    struct world *w;
     struct core *core;
     struct store *store;
     struct list inbox[CORE_MAX_SHARDS]; /* letters, by sender */
@@ -66,6 +79,9 @@ struct world {
     struct pipe log;
     uint64_t now_ms, seed, runs;
     struct rng rng;
+    struct list users, logins;
+    uint64_t login_delay_ms;
+    unsigned logins_max;     /* that wait; 0: no limit */
     struct store_disk *disk; /* NULL: nothing is kept */
     bool shuffle;
 };
@@ -99,7 +115,7 @@ static struct bytes pipe_view(const struct pipe *p) { return bytes_of(p->data, p
 
 static void on_log(void *ctx, unsigned type, const char *line)
 {
-    struct world *w = ctx;
+    struct world *w = ((struct wshard *)ctx)->w;
     (void)type;
     if (w->log.len) w->log.len--; /* the final 0 */
     pipe_put(&w->log, bytes_str(line));
@@ -108,7 +124,7 @@ static void on_log(void *ctx, unsigned type, const char *line)
 
 static bool on_admit(void *ctx, bool always)
 {
-    struct world *w = ctx;
+    struct world *w = ((struct wshard *)ctx)->w;
     if (!always && w->clients_max && w->clients >= w->clients_max) return false;
     w->clients++;
     return true;
@@ -116,9 +132,47 @@ static bool on_admit(void *ctx, bool always)
 
 static void on_gone(void *ctx)
 {
-    struct world *w = ctx;
+    struct world *w = ((struct wshard *)ctx)->w;
     ASSERT(w->clients > 0);
     w->clients--;
+}
+
+static bool user_known(const struct world *w, const struct core_login *l)
+{
+    LIST_EACH_SAFE(it, next, &w->users)
+    {
+        const struct wuser *u = CONTAINER_OF(it, struct wuser, link);
+        if (bytes_eq(u->name, l->username)) return bytes_eq(u->password, l->password);
+    }
+    return false;
+}
+
+/* At once, or in a later turn: without a delay chance decides when turns are shuffled. */
+static int on_login(void *ctx, const struct core_login *l)
+{
+    struct wshard *s = ctx;
+    struct world *w = s->w;
+    uint8_t reason = user_known(w, l) ? 0 : MQTT_NOT_AUTHORIZED;
+    if (w->login_delay_ms == 0 && (!w->shuffle || rng_below(&w->rng, 2))) return reason;
+    unsigned waiting = 0;
+    LIST_EACH_SAFE(it, next, &w->logins) waiting++;
+    if (w->logins_max && waiting >= w->logins_max) return MQTT_SERVER_BUSY;
+    struct wlogin *later = must(calloc(1, sizeof *later));
+    *later = (struct wlogin){.shard = (unsigned)(s - w->shards),
+                             .token = l->token,
+                             .due_ms = w->now_ms + w->login_delay_ms,
+                             .reason = reason};
+    list_push(&w->logins, &later->link);
+    return CORE_LOGIN_LATER;
+}
+
+static void logins_free(struct world *w)
+{
+    while (!list_empty(&w->logins)) {
+        struct wlogin *l = CONTAINER_OF(w->logins.next, struct wlogin, link);
+        list_del(&l->link);
+        free(l);
+    }
 }
 
 /* ---- making and freeing ---- */
@@ -145,7 +199,8 @@ void world_defaults(struct core_config *cfg)
 static void shard_init(struct world *w, unsigned shard, struct store *store)
 {
     struct wshard *s = &w->shards[shard];
-    const struct core_env env = {w, on_log, on_admit, on_gone};
+    const struct core_env env = {s, on_log, on_admit, on_gone, on_login};
+    s->w = w;
     for (unsigned src = 0; src < w->shard_count; src++) list_init(&s->inbox[src]);
     s->store = store;
     if (store == NULL && store_mem_open(&s->store, shard, w->shard_count) < 0) abort();
@@ -182,6 +237,8 @@ struct world *world_new_on(struct store_disk *disk, unsigned shards, const struc
     w->seed = seed;
     w->rng.state = seed;
     list_init(&w->conns);
+    list_init(&w->users);
+    list_init(&w->logins);
     world_listener_add(w);
     run_begin(w, shards);
     return w;
@@ -223,6 +280,7 @@ static void run_again(struct world *w, unsigned shards, uint64_t down_ms)
         c->closed = true;
         c->in.len = 0;
     }
+    logins_free(w);
     run_end(w);
     w->now_ms += down_ms + 1;
     w->seed = hash_u64(w->seed, ++w->runs); /* as a new process draws another */
@@ -245,6 +303,12 @@ void world_restart(struct world *w, unsigned shards, uint64_t down_ms)
 void world_free(struct world *w)
 {
     while (!list_empty(&w->conns)) world_drop(CONTAINER_OF(w->conns.next, struct wconn, link));
+    logins_free(w);
+    while (!list_empty(&w->users)) {
+        struct wuser *u = CONTAINER_OF(w->users.next, struct wuser, link);
+        list_del(&u->link);
+        free(u);
+    }
     run_end(w);
     free(w->log.data);
     free(w);
@@ -256,6 +320,30 @@ struct core_config *world_config(struct world *w) { return &w->cfg; }
 uint64_t world_now(const struct world *w) { return w->now_ms; }
 void world_shuffle(struct world *w, bool on) { w->shuffle = on; }
 void world_max_clients(struct world *w, unsigned most) { w->clients_max = most; }
+
+void world_user(struct world *w, struct bytes name, struct bytes password)
+{
+    LIST_EACH_SAFE(it, next, &w->users)
+    {
+        struct wuser *u = CONTAINER_OF(it, struct wuser, link);
+        if (!bytes_eq(u->name, name)) continue;
+        list_del(&u->link);
+        free(u);
+    }
+    struct wuser *u = must(calloc(1, sizeof *u + name.n + password.n));
+    uint8_t *d = (uint8_t *)(u + 1);
+    u->name = bytes_of(d, name.n);
+    u->password = bytes_of(put_mem(d, name), password.n);
+    put_mem(d + name.n, password);
+    list_push(&w->users, &u->link);
+}
+
+void world_logins(struct world *w, uint64_t delay_ms, unsigned most)
+{
+    w->login_delay_ms = delay_ms;
+    w->logins_max = most;
+}
+
 struct core_listener *world_listener(struct world *w) { return &w->listeners[0]; }
 
 void world_configure(struct world *w)
@@ -376,6 +464,21 @@ static bool accept_all(struct world *w)
     return moved;
 }
 
+static bool logins_answer(struct world *w, unsigned shard)
+{
+    bool moved = false;
+    LIST_EACH_SAFE(it, next, &w->logins)
+    {
+        struct wlogin *l = CONTAINER_OF(it, struct wlogin, link);
+        if (l->shard != shard || l->due_ms > w->now_ms) continue;
+        core_login_done(w->shards[shard].core, l->token, l->reason);
+        list_del(&l->link);
+        free(l);
+        moved = true;
+    }
+    return moved;
+}
+
 static bool mail_in(struct world *w, struct wshard *s, bool all)
 {
     bool moved = false;
@@ -449,6 +552,7 @@ static bool turn(struct world *w, unsigned shard)
     struct core *core = s->core;
     bool moved = accept_all(w);
     tick(w, core);
+    moved |= logins_answer(w, shard);
     moved |= mail_in(w, s, false);
     if (core_mail_asks(core)) {
         mail_in(w, s, true);
@@ -498,6 +602,8 @@ static uint64_t next_due(const struct world *w)
     uint64_t due = UINT64_MAX;
     for (unsigned i = 0; i < w->shard_count; i++)
         due = min_u64(due, core_next_due(w->shards[i].core));
+    LIST_EACH_SAFE(it, next, &w->logins)
+    due = min_u64(due, CONTAINER_OF(it, struct wlogin, link)->due_ms);
     LIST_EACH_SAFE(it, next, &w->conns)
     {
         const struct wconn *c = CONTAINER_OF(it, struct wconn, link);

@@ -32,6 +32,12 @@ struct core_config *world_config(struct world *w); /* change, then world_configu
 void world_configure(struct world *w);
 void world_max_clients(struct world *w, unsigned most); /* global_max_clients; 0 = no limit */
 
+/* Who may connect where core_listener.checks_users is set; the last password of a name counts. */
+void world_user(struct world *w, struct bytes name, struct bytes password);
+/* Passwords take delay_ms to check; with 0 they are checked at once, or in a later turn when turns
+ * are shuffled.  When `most` are being checked (0: no limit), further ones are refused as busy. */
+void world_logins(struct world *w, uint64_t delay_ms, unsigned most);
+
 /* Anonymous, all versions, QoS 2; may be changed while no connection uses it.  Texts are the
  * caller's and outlive w. */
 struct core_listener *world_listener(struct world *w);

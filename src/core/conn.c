@@ -89,7 +89,9 @@ static void timer_fired(struct timer *t, void *ctx)
     struct cconn *c = CONTAINER_OF(t, struct cconn, timer);
     struct core *core = ctx;
     if (c->state == CONN_NEW) {
-        conn_close_silent(c, "closed: no CONNECT in time");
+        conn_close_silent(c, c->login == LOGIN_ASKED
+                                 ? "closed: its password was not checked in time"
+                                 : "closed: no CONNECT in time");
         return;
     }
     if (c->state != CONN_UP || c->keep_alive_ms == 0) return;
@@ -171,6 +173,7 @@ void core_conn_closed(struct cconn *c, int why)
     mem_free(c->remote_waiters);
     mem_free(c->peer);
     mem_free(c->proved_user);
+    mem_free(c->username);
     mem_free(c);
 }
 

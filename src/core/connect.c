@@ -104,37 +104,32 @@ static void take_proved_user(const struct cconn *c, struct mqtt_connect *m)
     m->username = c->proved_user ? bytes_str(c->proved_user) : bytes_of(NULL, 0);
 }
 
-static uint8_t may_come_in(const struct cconn *c)
+/* What can be said before a password is looked at.  0 or the reason. */
+static uint8_t check_user(const struct cconn *c, const struct mqtt_connect *m)
 {
-    if (c->listener->certificate_is_user)
-        return c->proved_user ? MQTT_SUCCESS : MQTT_BAD_USERNAME_PASSWORD;
-    return c->listener->allow_anonymous ? MQTT_SUCCESS : MQTT_NOT_AUTHORIZED;
+    if (c->listener->certificate_is_user) return c->proved_user ? 0 : MQTT_BAD_USERNAME_PASSWORD;
+    if (c->listener->checks_users && m->has_username)
+        return m->has_password ? 0 : MQTT_NOT_AUTHORIZED; /* HARDENING class 5 */
+    return c->listener->allow_anonymous ? 0 : MQTT_NOT_AUTHORIZED;
 }
 
-static const char *why_refused(const struct cconn *c, uint8_t reason)
+/* How it speaks, before who it is. */
+static uint8_t check_speech(const struct cconn *c, const struct mqtt_connect *m)
 {
-    if (c->listener->certificate_is_user)
-        return reason == MQTT_BAD_USERNAME_PASSWORD
-                   ? "its certificate has no name that could be the user name"
-                   : NULL;
-    if (reason == MQTT_NOT_AUTHORIZED && !c->listener->allow_anonymous)
-        return "the listener requires a user name (allow_anonymous false)";
-    return NULL;
+    if (!(c->listener->accept_versions >> m->version & 1)) return MQTT_UNSUPPORTED_VERSION;
+    if (m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
+        return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
+    return 0;
 }
 
 static uint8_t check(struct cconn *c, struct entry *e)
 {
     const struct mqtt_connect *m = &e->m;
-    if (!(c->listener->accept_versions >> m->version & 1)) return MQTT_UNSUPPORTED_VERSION;
-    if (m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
-        return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
-    uint8_t reason = may_come_in(c);
-    if (reason) return reason;
     /* 3.x has no way to tell a client another keep alive; mosquitto refuses the id. */
     uint16_t most = c->core->cfg.max_keepalive_s;
     bool longer = m->keep_alive_s == 0 || m->keep_alive_s > most;
     if (m->version != MQTT_V5 && most && longer) return MQTT_BAD_CLIENT_ID;
-    reason = choose_id(c, e);
+    uint8_t reason = choose_id(c, e);
     return reason ? reason : check_will(c, m);
 }
 
@@ -263,6 +258,10 @@ static int accept_client(struct cconn *c, struct entry *e)
 {
     struct core *core = c->core;
     struct will *will = NULL;
+    if (e->m.has_username) {
+        c->username = mem_strndup(e->m.username.p, e->m.username.n);
+        if (c->username == NULL) return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
+    }
     if (e->m.has_will && (will = will_new(c, &e->m)) == NULL)
         return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
     struct session *s = NULL;
@@ -299,6 +298,64 @@ static int accept_client(struct cconn *c, struct entry *e)
     return 0;
 }
 
+/* ---- users and passwords ---- */
+
+/* 0, a reason, or CORE_LOGIN_LATER: then this CONNECT comes again when the answer is there. */
+static int ask_login(struct cconn *c, const struct entry *e)
+{
+    struct core *core = c->core;
+    if (c->login == LOGIN_ANSWERED) return c->login_reason;
+    c->login_token = ++core->logins_asked;
+    const struct core_login login = {.token = c->login_token,
+                                     .listener = c->listener,
+                                     .peer = c->peer,
+                                     .client_id = e->id,
+                                     .username = e->m.username,
+                                     .password = e->m.password};
+    int rc = core->env.login(core->env.ctx, &login);
+    if (rc != CORE_LOGIN_LATER) return rc;
+    c->login = LOGIN_ASKED;
+    c->paused = true;
+    list_push(&core->login_waiters, &c->waiting);
+    return rc;
+}
+
+void core_login_done(struct core *core, uint64_t token, uint8_t reason)
+{
+    LIST_EACH_SAFE(it, next, &core->login_waiters)
+    { /* answers come in the order of the questions, but for a few */
+        struct cconn *c = CONTAINER_OF(it, struct cconn, waiting);
+        if (c->login_token != token) continue;
+        c->login = LOGIN_ANSWERED;
+        c->login_reason = reason;
+        conn_resume(c);
+        return;
+    }
+}
+
+/* Who is not let in.  The second line is mosquitto's, with the address, before anything that the
+ * client has chosen: fail2ban and the like look for it. */
+static int refuse_user(struct cconn *c, const struct mqtt_connect *m, uint8_t reason)
+{
+    const struct core_listener *l = c->listener;
+    if (l->certificate_is_user)
+        return refuse(c, m, reason, "its certificate has no name that could be the user name");
+    const char *why = l->allow_anonymous || m->has_username
+                          ? NULL
+                          : "the listener requires a user name (allow_anonymous false)";
+    if (m->has_username && !l->checks_users)
+        why = "the listener has no password_file, so it lets no user in (allow_anonymous false)";
+    if (m->has_username && l->checks_users) {
+        why = m->has_password ? "wrong user name or password" : "a user name without a password";
+        c->core->stats.logins_refused++;
+    }
+    int rc = refuse(c, m, reason, why);
+    if (c->core->cfg.connection_messages)
+        core_log(c->core, LOG_T_NOTICE, "Client <unknown> [%s] disconnected, not authorised.",
+                 c->peer);
+    return rc;
+}
+
 int conn_handle_connect(struct cconn *c, struct bytes body)
 {
     struct entry e = {0};
@@ -309,7 +366,17 @@ int conn_handle_connect(struct cconn *c, struct bytes body)
     c->version = e.m.version;
     c->last_packet_ms = c->core->now_ms;
     if (c->core->shutting_down) return refuse(c, &e.m, MQTT_SERVER_SHUTTING_DOWN, NULL);
-    if (c->listener->certificate_is_user) take_proved_user(c, &e.m);
-    uint8_t reason = check(c, &e);
-    return reason ? refuse(c, &e.m, reason, why_refused(c, reason)) : accept_client(c, &e);
+    bool by_certificate = c->listener->certificate_is_user;
+    if (by_certificate) take_proved_user(c, &e.m);
+    uint8_t reason = check_speech(c, &e.m);
+    if (reason) return refuse(c, &e.m, reason, NULL);
+    if ((reason = check_user(c, &e.m)) != 0) return refuse_user(c, &e.m, reason);
+    if ((reason = check(c, &e)) != 0) return refuse(c, &e.m, reason, NULL);
+    if (by_certificate || !e.m.has_username || !c->listener->checks_users)
+        return accept_client(c, &e);
+    int verdict = ask_login(c, &e);
+    if (verdict == CORE_LOGIN_LATER) return E_AGAIN;
+    if (verdict == MQTT_NOT_AUTHORIZED) return refuse_user(c, &e.m, MQTT_NOT_AUTHORIZED);
+    return verdict ? refuse(c, &e.m, (uint8_t)verdict, "passwords are not checked just now")
+                   : accept_client(c, &e);
 }

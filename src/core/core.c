@@ -135,6 +135,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->congested);
     list_init(&core->mail_waiters);
     list_init(&core->store_waiters);
+    list_init(&core->login_waiters);
     list_init(&core->conns);
     list_init(&core->fetching);
     timers_init(&core->timers, now_ms);

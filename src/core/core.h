@@ -56,8 +56,9 @@ struct core_config {
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */
 struct core_listener {
-    uint16_t port; /* 0: unix socket; for log lines */
-    bool allow_anonymous;
+    uint16_t port;        /* 0: unix socket; for log lines */
+    bool allow_anonymous; /* without a user name, and with any when names are not checked */
+    bool checks_users;    /* core_env.login decides about those who give a name */
     bool use_username_as_clientid;
     bool certificate_is_user;        /* core_conn_prove() says who it is, not CONNECT */
     uint8_t max_qos;                 /* 0 1 2 */
@@ -69,6 +70,15 @@ struct core_listener {
     const char *clientid_prefixes;   /* "" = any */
 };
 
+/* Somebody who says who they are.  Everything is borrowed for the call. */
+struct core_login {
+    uint64_t token; /* for core_login_done() */
+    const struct core_listener *listener;
+    const char *peer;
+    struct bytes client_id, username, password;
+};
+enum { CORE_LOGIN_LATER = -1 };
+
 /* What a core calls.  All members are set. */
 struct core_env {
     void *ctx;
@@ -76,6 +86,9 @@ struct core_env {
     /* A new session wants in (global_max_clients); false = refused with 0x97 / 3. */
     bool (*session_admit)(void *ctx, bool always); /* always: it was there before; counted */
     void (*session_gone)(void *ctx);
+    /* Whether a password is right: 0, or the MQTT 5 reason why not; or CORE_LOGIN_LATER, and
+     * core_login_done() follows.  The connection is not read meanwhile, and may close. */
+    int (*login)(void *ctx, const struct core_login *login);
 };
 
 struct core_stats {                            /* counters grow; gauges say what is */
@@ -84,6 +97,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t publish_received, publish_sent, publish_dropped;
     uint64_t publish_bytes_received, publish_bytes_sent; /* payload */
     uint64_t connections_accepted, connections_refused;  /* CONNECT answered */
+    uint64_t logins_refused;                             /* of those: wrong user name or password */
     uint64_t sessions_expired, sessions_taken_over, wills_sent;
     uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
         dropped_no_memory;
@@ -139,6 +153,10 @@ enum core_input_result {
 };
 /* Consumes whole packets from in; *used says how many bytes.  Views into `in` are not kept. */
 enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used);
+
+/* The answer to core_env.login, when it was CORE_LOGIN_LATER: 0 or the reason.  The token of a
+ * connection that has gone meanwhile is no error. */
+void core_login_done(struct core *core, uint64_t token, uint8_t reason);
 
 /* ---- output ---- */
 

@@ -115,6 +115,7 @@ struct session {
 };
 
 enum conn_state { CONN_NEW, CONN_UP, CONN_CLOSING };
+enum login_state { LOGIN_NONE, LOGIN_ASKED, LOGIN_ANSWERED };
 
 struct remote_waiter {
     unsigned shard;
@@ -127,6 +128,7 @@ struct cconn {
     const struct core_listener *listener;
     void *owner;
     char *peer;
+    char *username; /* as CONNECT gave it, or NULL: anonymous */
     char *proved_user; /* by the transport; or NULL */
     struct buf out;
     struct list all;         /* in core->conns */
@@ -134,7 +136,8 @@ struct cconn {
     struct list congested;   /* in core->congested */
     struct list fetching;    /* in core->fetching */
     struct list waiters;     /* publishers (cconn.waiting) that wait until this reader has room */
-    struct list waiting;     /* in a reader's waiters, core->mail_waiters or ->store_waiters */
+    struct list waiting;     /* in a reader's waiters, core->mail_waiters, ->store_waiters or
+                                ->login_waiters */
     struct cconn *waits_for; /* the reader in whose waiters it is, if it is in one's */
     struct remote_waiter *remote_waiters;
     uint32_t remote_waiter_count;
@@ -150,6 +153,9 @@ struct cconn {
     uint8_t events;         /* enum core_event */
     uint8_t state;          /* enum conn_state */
     uint8_t version;
+    uint8_t login;        /* enum login_state */
+    uint8_t login_reason; /* LOGIN_ANSWERED: 0, or why not */
+    uint64_t login_token;
     bool blocked;           /* the socket takes no more just now */
     bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
@@ -257,7 +263,7 @@ struct core {
     struct ptrmap sessions; /* by client id */
     struct slot *slots;
     uint32_t slot_count, slot_free;
-    struct list ready, congested, mail_waiters, store_waiters, conns;
+    struct list ready, congested, mail_waiters, store_waiters, login_waiters, conns;
     struct trie trie;
     uint64_t generation; /* of the subscriptions: a change makes every cached route stale */
     struct route_slot routes[ROUTE_SLOTS];
@@ -302,7 +308,7 @@ struct core {
     uint32_t subid_set_count;
     struct scratch scratches[SCRATCH_COUNT]; /* see core_scratch() */
     struct list fetching; /* connections whose next message the store is reading */
-    uint64_t ids_made;
+    uint64_t ids_made, logins_asked;
     bool shutting_down;
     bool ending;          /* core_free() */
     struct route scratch; /* last: it ends in a flexible member that it does not use */

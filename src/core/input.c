@@ -156,10 +156,10 @@ enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used
             in = bytes_skip(in, whole);
             packets++;
             rc = c->state == CONN_UP ? dispatch(c, &f, body) : first_packet(c, &f, body);
-            if (UNLIKELY(rc == E_AGAIN)) { /* the store has no room: this packet comes again */
+            if (UNLIKELY(rc == E_AGAIN)) { /* this packet comes again: the store has no room, or */
                 in = bytes_of(body.p - f.head_len, in.n + whole);
                 packets--;
-                conn_pause_on(c, &core->store_waiters);
+                conn_pause_on(c, &core->store_waiters); /* it waits already, for a password */
                 break;
             }
         }

@@ -101,6 +101,12 @@ static bool on_admit(void *ctx, bool always)
     (void)ctx;
     return always;
 }
+static int on_login(void *ctx, const struct core_login *login)
+{
+    (void)ctx, (void)login;
+    return 0;
+}
+
 static void on_gone(void *ctx) { (void)ctx; }
 
 /* What came out of it. */
@@ -124,7 +130,7 @@ static int recover(struct store_disk *disk, long n, bool *fired, struct found *f
     struct core_config cfg;
     struct store *doors[SHARDS];
     struct core *cores[SHARDS];
-    const struct core_env env = {NULL, on_log, on_admit, on_gone};
+    const struct core_env env = {NULL, on_log, on_admit, on_gone, on_login};
     int rc = 0;
     world_defaults(&cfg);
     if (store_disk_open(doors, SHARDS, disk) < 0) abort();

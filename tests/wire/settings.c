@@ -50,6 +50,7 @@ static const struct setting configs[] = {
     }
 static const struct setting listeners[] = {
     LISTENER(allow_anonymous, BOOL),
+    LISTENER(checks_users, BOOL),
     LISTENER(use_username_as_clientid, BOOL),
     LISTENER(max_qos, NUMBER),
     {"accept_protocol_versions", VERSIONS, offsetof(struct core_listener, accept_versions), 1},
@@ -76,6 +77,7 @@ static const struct setting stats[] = {
     STAT(publish_bytes_sent),
     STAT(connections_accepted),
     STAT(connections_refused),
+    STAT(logins_refused),
     STAT(sessions_expired),
     STAT(sessions_taken_over),
     STAT(wills_sent),
@@ -160,8 +162,27 @@ static bool assign(struct talk *t, const struct setting *s, void *base, struct b
     return true;
 }
 
+/* "2s", or "2s 3": no more than three at a time. */
+static bool login_delay(struct talk *t, const struct fields *words)
+{
+    uint64_t ms;
+    if (words->count < 2 || words->count > 3 || !duration_read(words->items[1].text, &ms))
+        return talk_fail(t, "config login_delay wants a time, and a number perhaps");
+    world_logins(t->world, ms, words->count == 3 ? (unsigned)words->items[2].number : 0);
+    return true;
+}
+
+bool setting_user(struct talk *t, const struct fields *words)
+{
+    if (words->count != 2) return talk_fail(t, "user wants a name and a password");
+    world_user(t->world, words->items[0].text, words->items[1].text);
+    return true;
+}
+
 bool setting_config(struct talk *t, const struct fields *words)
 {
+    if (words->count && bytes_eq(words->items[0].text, bytes_str("login_delay")))
+        return login_delay(t, words);
     if (words->count != 2) return talk_fail(t, "config wants a name and a value");
     struct bytes name = words->items[0].text, value = words->items[1].text;
     if (bytes_eq(name, bytes_str("global_max_clients"))) {

@@ -270,6 +270,7 @@ static bool statement(struct talk *t, const char *line)
     struct fields rest = words_from(&words, 1), after_not = words_from(&words, 2);
     if (word_is(&words, 0, "config")) return setting_config(t, &rest);
     if (word_is(&words, 0, "listener")) return setting_listener(t, &rest);
+    if (word_is(&words, 0, "user")) return setting_user(t, &rest);
     if (word_is(&words, 0, "stat")) return setting_stat(t, &rest);
     if (word_is(&words, 0, "wait")) return wait_for(t, &words);
     if (word_is(&words, 0, "logged")) return logged(t, &rest, true);

@@ -134,6 +134,7 @@ bool word_is(const struct fields *words, size_t n, const char *text);
 
 bool setting_config(struct talk *t, const struct fields *words);   /* NAME VALUE */
 bool setting_listener(struct talk *t, const struct fields *words); /* [N] NAME VALUE */
+bool setting_user(struct talk *t, const struct fields *words);     /* NAME PASSWORD */
 bool setting_stat(struct talk *t, const struct fields *words);     /* NAME [at least] N */
 /* The nth listener, made when it is new, or NULL after talk_fail(). */
 struct core_listener *setting_listener_at(struct talk *t, uint64_t n);
