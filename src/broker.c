@@ -74,12 +74,19 @@ static void raise_descriptors(void)
 
 static const char *who_may_connect(const struct conf_listener *l)
 {
+    bool anonymous = l->core.allow_anonymous;
     if (l->core.certificate_is_user)
         return "TLS, clients with a certificate may connect, as the user it names";
-    if (!l->core.allow_anonymous) return "nobody may connect (allow_anonymous false)";
-    if (l->require_certificate) return "TLS, anybody with a certificate may connect";
-    return l->tls ? "TLS, anybody who reaches it may connect"
-                  : "anybody who reaches it may connect";
+    if (!anonymous && !l->passwords) return "nobody may connect (allow_anonymous false)";
+    const char *const who[2][3] = {
+        {"anybody who reaches it may connect", "users of its password_file may connect",
+         "users of its password_file may connect, and who gives no user name"},
+        {"TLS, anybody who reaches it may connect", "TLS, users of its password_file may connect",
+         "TLS, users of its password_file may connect, and who gives no user name"},
+    };
+    if (l->require_certificate && !l->passwords)
+        return "TLS, anybody with a certificate may connect";
+    return who[l->tls != NULL][l->passwords == NULL ? 0 : 1 + anonymous];
 }
 
 static void log_who(struct broker *b)

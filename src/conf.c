@@ -75,6 +75,11 @@ void conf_free(struct conf **conf)
     if (c == NULL) return;
     for (size_t i = 0; i < c->listener_count; i++) conf_listener_fini(&c->listeners[i]);
     mem_free(c->listeners);
+    for (size_t i = 0; i < c->password_file_count; i++) {
+        mem_free(c->password_files[i].path);
+        passwords_free(&c->password_files[i].passwords);
+    }
+    mem_free(c->password_files);
     mem_free(c->pid_file);
     mem_free(c->user);
     mem_free(c->persistence_location);

@@ -3,6 +3,7 @@
 #ifndef SRC_CONF_H
 #define SRC_CONF_H
 
+#include "auth_password.h"
 #include "core/core.h"
 #include "store/log.h"
 #include "tls/tls.h"
@@ -18,7 +19,8 @@ struct conf_listener {
     char *file;
     struct tls_context *tls; /* NULL: without TLS */
     bool require_certificate;
-    struct core_listener core; /* strings owned here */
+    const struct passwords *passwords; /* in conf.password_files, or NULL: names are not checked */
+    struct core_listener core;         /* strings owned here */
 };
 
 enum conf_log_dest { /* bits */
@@ -35,10 +37,17 @@ struct conf_durability {
     uint32_t interval_ms; /* of STORE_INTERVAL, else 0 */
 };
 
+struct conf_passwords { /* a password_file, read once for all listeners that name it */
+    char *path;
+    struct passwords *passwords;
+};
+
 struct conf {
     struct core_config core;
     struct conf_listener *listeners;
     size_t listener_count;
+    struct conf_passwords *password_files; /* at most one a listener */
+    size_t password_file_count;
     unsigned shards; /* 0 = auto: the CPUs this process may use */
     int64_t global_max_clients, global_max_connections; /* -1: no limit */
     uint64_t memory_limit;                              /* bytes of heap; 0 = none */

@@ -40,6 +40,7 @@ int conf_draft_init(struct conf_reader *r, struct conf_draft *d)
 void conf_draft_fini(struct conf_draft *d)
 {
     conf_listener_fini(&d->listener);
+    mem_free(d->password_file);
     mem_free(d->auto_id_prefix);
     mem_free(d->auto_id_own);
     conf_tls_fini(&d->tls);
@@ -57,6 +58,32 @@ static int conf_core_text(const char **slot, const char *value)
     if (copy == NULL) return E_NOMEM;
     *slot = copy;
     return 0;
+}
+
+/* The users of a file, which is read when it is named first. */
+static int conf_passwords(struct conf_reader *r, const char *path, const struct passwords **out)
+{
+    struct conf *c = r->conf;
+    for (size_t i = 0; i < c->password_file_count; i++) {
+        *out = c->password_files[i].passwords;
+        if (strcmp(c->password_files[i].path, path) == 0) return 0;
+    }
+    char why[PASSWORD_WHY];
+    struct conf_passwords *f = &c->password_files[c->password_file_count];
+    r->file = path;
+    int rc = passwords_load(&f->passwords, path, &r->line, why);
+    if (rc == E_NOMEM) return rc;
+    if (rc < 0) return conf_fail(r, rc, "%s", why);
+    c->password_file_count++;
+    *out = f->passwords;
+    if (passwords_exposed(f->passwords))
+        conf_warn(r, "everybody on this machine can read the file of passwords: chmod o-r");
+    if (passwords_count(f->passwords) == 0)
+        conf_warn(r,
+                  "the file of passwords is empty: add a user with 'sluicectl passwd FILE USER'");
+    r->file = r->args->file;
+    r->line = 0;
+    return conf_copy_text(&f->path, path);
 }
 
 /* Adds a listener as the draft says; address replaces the draft's unless NULL. */
@@ -79,6 +106,10 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     int rc = conf_copy_text(&l->address, address ? address : d->listener.address);
     if (rc == 0) rc = conf_copy_text(&l->bind_interface, d->listener.bind_interface);
     if (rc == 0) rc = conf_copy_text(&l->file, d->listener.file);
+    l->passwords = NULL;
+    if (rc == 0 && security->password_file)
+        rc = conf_passwords(r, security->password_file, &l->passwords);
+    l->core.checks_users = l->passwords != NULL;
     if (rc == 0) rc = conf_core_text(&l->core.mount_point, mount ? mount : "");
     if (rc == 0) rc = conf_core_text(&l->core.auto_id_prefix, prefix);
     if (rc == 0)
@@ -104,7 +135,8 @@ static int conf_add_listeners(struct conf_reader *r)
     uint16_t port = r->args->port < 0 ? DEFAULT_PORT : (uint16_t)r->args->port;
     size_t room = r->draft_count + 2;
     c->listeners = mem_calloc(room, sizeof *c->listeners);
-    if (c->listeners == NULL) return E_NOMEM;
+    c->password_files = mem_calloc(room, sizeof *c->password_files);
+    if (c->listeners == NULL || c->password_files == NULL) return E_NOMEM;
     if (!r->fallback_wanted && r->draft_count == 0) return conf_add_implicit(r, port);
     int rc = 0;
     if (r->fallback_wanted) {
@@ -152,12 +184,12 @@ static void conf_warn_closed(struct conf_reader *r)
 {
     for (size_t i = 0; i < r->conf->listener_count; i++) {
         const struct conf_listener *l = &r->conf->listeners[i];
-        if (l->core.allow_anonymous || l->core.certificate_is_user) continue;
+        if (l->core.allow_anonymous || l->core.certificate_is_user || l->passwords) continue;
         r->file = l->file ? l->file : r->args->file;
         r->line = l->line;
         conf_warn(r,
-                  "listener %u%s%s lets nobody in: 'allow_anonymous' is false, and this version "
-                  "knows no other way in. Add 'allow_anonymous true'.",
+                  "listener %u%s%s lets nobody in: 'allow_anonymous' is false, and there is no "
+                  "'password_file'. Add one of them.",
                   l->port, l->address ? " " : "", l->address ? l->address : "");
     }
 }

@@ -88,6 +88,7 @@ struct conf_draft {
     char *auto_id_prefix; /* auto_id_prefix; NULL not said */
     char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
     struct conf_tls tls;
+    char *password_file;   /* NULL not said */
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
 };

@@ -201,8 +201,8 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(per_listener, "true or false"),
      .initial = "false",
-     .help = "allow_anonymous and auto_id_prefix belong to the listener above them instead of to "
-             "all. Must come before them."},
+     .help = "allow_anonymous, password_file and auto_id_prefix belong to the listener above them "
+             "instead of to all. Must come before them."},
     {.name = "allow_anonymous",
      RELOAD,
      .scope = CONF_SECURITY,
@@ -228,7 +228,14 @@ static const struct conf_directive schema[] = {
      OWN(prefix, "text, at most 50 bytes"),
      .help = "Only client ids that begin so are let in."},
     UNUSED("check_retain_source", "there are no access lists yet that could change"),
-    LATER("password_file"),
+    {.name = "password_file",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     .offset = offsetof(struct conf_draft, password_file),
+     .kind = CONF_TEXT,
+     .help = "File of users and hashed passwords, as `sluicectl passwd` and mosquitto_passwd write "
+             "it. Who gives a user name must be in it; who gives none still needs "
+             "`allow_anonymous true`. Read again on SIGHUP: that disconnects nobody."},
     LATER("acl_file"),
     LATER("psk_file"),
     LATER("plugin"),

@@ -417,8 +417,11 @@ static int shard_init(struct shard *s)
 
 static int core_init(struct shard *s, const struct conf *conf)
 {
-    struct core_env env = {
-        .ctx = s, .log = core_logs, .session_admit = session_admit, .session_gone = session_gone};
+    struct core_env env = {.ctx = s,
+                           .log = core_logs,
+                           .session_admit = session_admit,
+                           .session_gone = session_gone,
+                           .login = shard_login};
     int rc = core_new(&s->core, &conf->core, &env, s->store, s->index, s->set->count, s->set->seed,
                       s->now_ms, clock_wall_ms());
     if (rc == 0) rc = doors_open(s);
@@ -435,6 +438,7 @@ int shards_new(struct shard_set **out, unsigned count, const struct conf *conf, 
     set->shards = mem_calloc_aligned(count, sizeof *set->shards);
     set->lanes = mem_calloc_aligned((size_t)count * count, sizeof *set->lanes);
     int rc = set->shards && set->lanes ? 0 : E_NOMEM;
+    if (rc == 0) rc = auth_pool_new(&set->auth, AUTH_THREADS);
     for (unsigned i = 0; rc == 0 && i < count; i++) {
         set->shards[i].set = set;
         set->shards[i].index = i;
@@ -507,6 +511,7 @@ void shards_free(struct shard_set **set_ptr)
     if (shards_running(set)) shards_stop(set);
     for (unsigned i = 0; set->shards && i < set->count; i++)
         if (set->shards[i].started) pthread_join(set->shards[i].thread, NULL);
+    auth_pool_free(&set->auth); /* its last answers are tasks, which shard_fini() takes */
     for (unsigned i = 0; set->shards && i < set->count; i++)
         if (set->shards[i].set) shard_fini(&set->shards[i]);
     for (size_t i = 0; set->lanes && i < (size_t)set->count * set->count; i++) {

@@ -3,6 +3,7 @@
 #ifndef SRC_SHARD_INT_H
 #define SRC_SHARD_INT_H
 
+#include "auth_pool.h"
 #include "base/list.h"
 #include "net/loop.h"
 #include "net/ring.h"
@@ -68,6 +69,7 @@ struct shard_set {
     struct ring_lane *lanes; /* [from * count + to] */
     struct log *log;
     struct listeners *listeners;
+    struct auth_pool *auth;
     bool stop_posted; /* main thread */
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
@@ -80,5 +82,8 @@ struct shard_set {
 /* Counts a connection of l; false: a limit is reached, nothing was counted. */
 bool shard_admit(struct shard *s, struct listener *l, const struct conf_listener *conf);
 void shard_dismiss(struct shard *s, struct listener *l);
+
+/* shard_login.c: core_env.login; ctx is the shard. */
+int shard_login(void *ctx, const struct core_login *login);
 
 #endif

@@ -14,8 +14,8 @@ from broker import Broker, can_connect, free_port, main, run_sluice, sanitizer_r
 from clients import publish
 
 REFUSED = [  # what this version does not have yet
-    "password_file /etc/pw", "acl_file /etc/acl", "psk_hint x", "psk_file /x", "tls_engine x",
-    "tls_engine_kpass_sha1 x", "tls_keyform engine",
+    "acl_file /etc/acl", "psk_hint x", "psk_file /x", "tls_engine x", "tls_engine_kpass_sha1 x",
+    "tls_keyform engine",
     "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
     "topic # both", "history #", "queue jobs", "filter hot a > 1", "http_dir /var/www",
     "dead_letter true", "queue_auto_create true", "enable_proxy_protocol true",

@@ -180,6 +180,68 @@ static void per_listener_settings_divide_who_may_connect(void **state)
         "security settings");
 }
 
+#define HASH                                                                                       \
+    "$6$5nlk3ohLnRTngJ4q$/"                                                                        \
+    "yj6U55WBMayF98ik60yVqehCPzEH5S/7YiTXWYryome/V9rFqoDyBvL7koLfLH9riAkxOSi3sT4kB+gXm58kg=="
+
+/* A configuration with the path of a file of users in it. */
+static const char *with_users(const char *before, const char *after, const char *users)
+{
+    static char text[512];
+    char path[128];
+    write_file("users", users, strlen(users));
+    snprintf(path, sizeof path, "%s/users", b.folder);
+    assert_int_equal(chmod(path, 0600), 0);
+    snprintf(text, sizeof text, "%s%s%s", before, path, after);
+    return text;
+}
+
+static void a_password_file_is_for_all_listeners_and_read_once(void **state)
+{
+    (void)state;
+    const struct conf *c =
+        good(with_users("listener 1883\nlistener 1884\npassword_file ", "\n", "bob:" HASH "\n"));
+    assert_int_equal(c->password_file_count, 1);
+    for (size_t i = 0; i < 2; i++) {
+        assert_true(c->listeners[i].core.checks_users);
+        assert_false(c->listeners[i].core.allow_anonymous);
+        assert_ptr_equal(c->listeners[i].passwords, c->password_files[0].passwords);
+        assert_true(
+            passwords_match(c->listeners[i].passwords, bytes_str("bob"), bytes_str("secret")));
+    }
+    assert_string_equal(b.warnings, "");
+    assert_false(good("listener 1883\n")->listeners[0].core.checks_users);
+    assert_null(b.conf->listeners[0].passwords);
+}
+
+static void a_password_file_is_for_one_listener_with_per_listener_settings(void **state)
+{
+    (void)state;
+    const struct conf *c = good(with_users("per_listener_settings true\nlistener 1883\n"
+                                           "password_file ",
+                                           "\nlistener 1884\n"
+                                           "allow_anonymous true\n",
+                                           "bob:" HASH "\n"));
+    assert_true(c->listeners[0].core.checks_users);
+    assert_false(c->listeners[1].core.checks_users);
+    assert_null(c->listeners[1].passwords);
+    assert_string_equal(b.warnings, "");
+    bad(with_users("password_file ", "\nper_listener_settings true\n", ""),
+        "main.conf:2: 'per_listener_settings' must come before 'allow_anonymous' and the other "
+        "security settings");
+}
+
+static void a_password_file_that_is_wrong_names_its_own_line(void **state)
+{
+    (void)state;
+    bad(with_users("listener 1883\npassword_file ", "\n", "bob:" HASH "\neve\n"),
+        "users:2: there is no ':' behind the user name");
+    assert_int_equal(load("listener 1883\npassword_file /no/such/file\n"), E_IO);
+    assert_string_equal(b.error, "/no/such/file: cannot open: No such file or directory");
+    good(with_users("listener 1883\npassword_file ", "\n", ""));
+    assert_non_null(strstr(b.warnings, "users: the file of passwords is empty"));
+}
+
 static void prefixes_of_client_ids_reach_every_listener(void **state)
 {
     (void)state;
@@ -251,6 +313,9 @@ int main(void)
         A_TEST(too_many_listeners_are_refused),
         A_TEST(with_a_listener_nobody_is_anonymous_unless_allowed),
         A_TEST(per_listener_settings_divide_who_may_connect),
+        A_TEST(a_password_file_is_for_all_listeners_and_read_once),
+        A_TEST(a_password_file_is_for_one_listener_with_per_listener_settings),
+        A_TEST(a_password_file_that_is_wrong_names_its_own_line),
         A_TEST(prefixes_of_client_ids_reach_every_listener),
         A_TEST(a_reload_names_what_needs_a_restart),
     };
