@@ -26,8 +26,8 @@ static const struct verb verbs[] = {
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
 static const char *const later_verbs[] = {
-    "status",  "top",    "clients", "subscriptions", "retained", "queue", "dead",
-    "history", "filter", "passwd",  "pub",           "sub",      "bench",
+    "status", "top",     "clients", "subscriptions", "retained", "queue",
+    "dead",   "history", "filter",  "pub",           "sub",      "bench",
 };
 static const char *const later_options[] = {"--url", "--socket"};
 
@@ -64,7 +64,9 @@ static void print_help(void)
             p += n + (p[n] != 0);
         }
     }
-    puts("\n"
+    puts("  passwd [OPTIONS] FILE USER\n"
+         "      Add a user to a password_file, or change it: sluicectl passwd --help.\n"
+         "\n"
          "      --json     one JSON value instead of text\n"
          "      --version  print the version\n"
          "  -h, --help     this text\n"
@@ -142,6 +144,7 @@ static const struct verb *find_verb(const struct command *c, int *code)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "passwd") == 0) return ctl_passwd((unsigned)argc - 2, argv + 2);
     struct command c = {0};
     int code = read_command(&c, argc, argv);
     if (code) return code;

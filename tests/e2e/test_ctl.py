@@ -12,7 +12,7 @@ from clients import publish
 
 SLUICECTL = os.environ.get("SLUICECTL", "")
 LATER = ("status", "top", "clients", "subscriptions", "retained", "queue", "dead", "history", "filter",
-         "passwd", "pub", "sub", "bench")
+         "pub", "sub", "bench")
 ANCHOR = "mosquitto.db"
 MOSQUITTO = b"\x00\xb5\x00mosquitto db and more"
 
