@@ -154,7 +154,9 @@ static void op_connect(struct run *r, struct end *e)
                              .keep_alive_s = numbers & 128 ? 3 : 0,
                              .client_id = pick(ids, ARRAY_LEN(ids), more),
                              .username = bytes_str("user"),
+                             .password = bytes_str(numbers & 128 ? "wrong" : "secret"),
                              .props.raw = bytes_of(props, (size_t)(p - props))};
+    m.has_password = flags >> 7 && (m.has_username || e->version == MQTT_V5);
     p = will_props;
     if (flags & 64) p = mqtt_put_prop_u32(p, MQTT_P_WILL_DELAY, 2);
     m.will.qos = more >> 3 & 3;
@@ -352,6 +354,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned setup = arg(&r);
     r.world = world_new(1 + setup % 3, NULL, setup >> 3);
     world_shuffle(r.world, setup >> 2 & 1);
+    world_user(r.world, bytes_str("user"), bytes_str("secret"));
+    world_listener(r.world)->checks_users = setup >> 6 & 1;
+    world_logins(r.world, setup >> 7 ? 100 : 0, 3);
     for (unsigned i = 0; i < OPS_MAX && rd_left(&r.in); i++) operate(&r);
     for (unsigned round = 0; round < 3; round++) {
         world_run(r.world);

@@ -374,5 +374,39 @@ class Passwd(UsersCase):
         self.assertIn("cannot be written", self.passwd("-c", "-b", "no/users", "bob", "x", code=1).stderr)
 
 
+class Tutorial(UsersCase):
+    """docs/tutorial/2-users.md does what it says."""
+
+    PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/tutorial/2-users.md")
+
+    def test_every_command(self):
+        """In order; the port and the broker's process id are this test's."""
+        with open(self.PAGE, encoding="utf-8") as file:
+            page = file.read()
+        config = re.search(r"```\n(.*?)```", page, re.S).group(1)
+        commands = re.findall(r"^ {4}(.*)$", page, re.M)
+        start = commands.index("sluice -c sluice.conf")
+        for command in commands[:start]:
+            self.shell(command)
+        config = config.replace("1883", "{0} 127.0.0.1").replace("users", self.users)
+        with Broker(config) as broker:
+            for command in commands[start + 1:]:
+                reloads = command.startswith("kill -HUP")
+                self.shell(command.replace("$(pidof sluice)", str(broker.pid)), broker.port)
+                if reloads:
+                    broker.wait_log("Configuration reloaded.")
+                    until(lambda: publish(broker.port, "-u", "carol", "-P", "pianos", "-t", "a", "-m", "b",
+                                          check=False).returncode == 0, "carol gets in")
+        self.assertEqual(len(commands), 11)
+
+    def shell(self, command, port=0):
+        """Runs a line of the page."""
+        names = f'sluicectl() {{ "{SLUICECTL}" "$@"; }}; ' \
+                f'mosquitto_pub() {{ command mosquitto_pub -h 127.0.0.1 -p {port} "$@"; }}; '
+        done = subprocess.run(["bash", "-c", names + command], stdout=subprocess.PIPE, cwd=self.dir,
+                              stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, (command, done.stdout))
+
+
 if __name__ == "__main__":
     main()
