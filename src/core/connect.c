@@ -254,23 +254,37 @@ static void log_connected(struct core *core, const struct cconn *c, const struct
                  c->session->client_id, p, m->clean_start, e->keep_alive_s);
 }
 
+/* The session is the user's from now on, if the name is known to be right. */
+static int remember_user(struct cconn *c, const struct mqtt_connect *m, char **owner)
+{
+    if (!m->has_username) return 0;
+    c->username = mem_strndup(m->username.p, m->username.n);
+    if (c->username == NULL) return E_NOMEM;
+    if (!c->listener->checks_users) return 0;
+    *owner = mem_strndup(m->username.p, m->username.n);
+    return *owner ? 0 : E_NOMEM;
+}
+
 static int accept_client(struct cconn *c, struct entry *e)
 {
     struct core *core = c->core;
     struct will *will = NULL;
-    if (e->m.has_username) {
-        c->username = mem_strndup(e->m.username.p, e->m.username.n);
-        if (c->username == NULL) return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
-    }
+    char *owner = NULL;
     if (e->m.has_will && (will = will_new(c, &e->m)) == NULL)
         return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
     struct session *s = NULL;
     bool present;
-    int rc = open_session(c, e, &s, &present);
+    int rc = remember_user(c, &e->m, &owner);
+    if (rc == 0) rc = open_session(c, e, &s, &present);
     if (rc < 0) {
+        mem_free(owner);
         mem_free(will);
         return refuse(c, &e->m, rc == E_FULL ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY, NULL);
     }
+    if (s->owner == NULL)
+        s->owner = owner;
+    else
+        mem_free(owner);
     adopt_limits(c, e);
     c->version = e->m.version;
     s->version = e->m.version;
@@ -356,6 +370,20 @@ static int refuse_user(struct cconn *c, const struct mqtt_connect *m, uint8_t re
     return rc;
 }
 
+/* A session is not another user's to resume or to erase (HARDENING class 5).  Where names are not
+ * checked they are believed, so that switching the checks off locks nobody out. */
+static bool may_have(const struct session *s, const struct mqtt_connect *m)
+{
+    if (s == NULL || s->owner == NULL) return true;
+    return m->has_username && bytes_eq(m->username, bytes_str(s->owner));
+}
+
+static int enter(struct cconn *c, struct entry *e)
+{
+    if (may_have(session_find(c->core, e->id), &e->m)) return accept_client(c, e);
+    return refuse(c, &e->m, MQTT_NOT_AUTHORIZED, "the session of this client id is another user's");
+}
+
 int conn_handle_connect(struct cconn *c, struct bytes body)
 {
     struct entry e = {0};
@@ -372,11 +400,10 @@ int conn_handle_connect(struct cconn *c, struct bytes body)
     if (reason) return refuse(c, &e.m, reason, NULL);
     if ((reason = check_user(c, &e.m)) != 0) return refuse_user(c, &e.m, reason);
     if ((reason = check(c, &e)) != 0) return refuse(c, &e.m, reason, NULL);
-    if (by_certificate || !e.m.has_username || !c->listener->checks_users)
-        return accept_client(c, &e);
+    if (by_certificate || !e.m.has_username || !c->listener->checks_users) return enter(c, &e);
     int verdict = ask_login(c, &e);
     if (verdict == CORE_LOGIN_LATER) return E_AGAIN;
     if (verdict == MQTT_NOT_AUTHORIZED) return refuse_user(c, &e.m, MQTT_NOT_AUTHORIZED);
     return verdict ? refuse(c, &e.m, (uint8_t)verdict, "passwords are not checked just now")
-                   : accept_client(c, &e);
+                   : enter(c, &e);
 }

@@ -76,6 +76,7 @@ struct session {
     struct core *core;
     session_id id;
     char *client_id;
+    char *owner; /* the user that it belongs to, whose password was checked; NULL: nobody */
     uint16_t client_id_len;
     uint8_t version; /* of the last connection */
 

@@ -51,15 +51,19 @@ void journal_meta(struct session *s)
     const struct will *w = s->will;
     if (!s->logged || !core->journaling) return;
     size_t size = 64u + s->client_id_len;
+    struct bytes owner = s->owner ? bytes_str(s->owner) : (struct bytes){0};
     if (w) size += 32 + w->topic.n + w->props.n + w->payload.n;
+    if (s->owner) size += 8 + owner.n;
     uint8_t *d = journal_put(core, J_META, size);
     if (d == NULL) return;
     d = mail_put_u64(mail_put_u64(d, s->sid), s->conn ? 0 : s->away_ms);
-    unsigned flags = (w ? META_WILL : 0u) | (s->begins ? META_NEW : 0u);
+    unsigned flags =
+        (w ? META_WILL : 0u) | (s->begins ? META_NEW : 0u) | (s->owner ? META_OWNER : 0u);
     s->begins = false;
     d = put_u8(put_u8(mail_put_u32(d, s->expiry_s), s->version), flags);
     d = mail_put_bytes(d, bytes_of(s->client_id, s->client_id_len));
-    journal_put_end(core, w ? put_will(d, w) : d);
+    if (w) d = put_will(d, w);
+    journal_put_end(core, s->owner ? mail_put_bytes(d, owner) : d);
 }
 
 static uint8_t *put_sid(const struct session *s, enum journal_kind kind, size_t more)

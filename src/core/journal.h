@@ -49,6 +49,7 @@ enum { JOURNAL_FORMAT = 1 };
 enum meta_flags {
     META_WILL = 1,
     META_NEW = 2, /* the session begins; else its snapshot or an earlier entry has all the rest */
+    META_OWNER = 4,
 };
 
 /* What the prefix of a stored message says; see pub_store(). */

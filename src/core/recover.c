@@ -278,6 +278,13 @@ static struct session *session_restore(struct recovery *r, uint64_t sid, struct 
     return NULL;
 }
 
+static void set_owner(struct recovery *r, struct session *s, struct bytes owner)
+{
+    mem_free(s->owner);
+    s->owner = mem_strndup(owner.p, owner.n);
+    if (s->owner == NULL) r->rc = E_NOMEM;
+}
+
 static void on_meta(struct recovery *r, unsigned stream, struct rd *rd)
 {
     uint64_t sid = mail_u64(rd), away_ms = mail_u64(rd);
@@ -297,6 +304,7 @@ static void on_meta(struct recovery *r, unsigned stream, struct rd *rd)
     mem_free(s->will);
     s->will = flags & META_WILL ? get_will(rd) : NULL;
     if (flags & META_WILL && s->will == NULL) r->rc = E_NOMEM;
+    if (flags & META_OWNER) set_owner(r, s, mail_bytes(rd));
 }
 
 static void on_end(struct recovery *r, struct session *s, struct rd *rd)

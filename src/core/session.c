@@ -148,6 +148,7 @@ void session_free(struct session *s)
     core_slot_give(core, s);
     core->env.session_gone(core->env.ctx);
     mem_free(s->client_id);
+    mem_free(s->owner);
     mem_free(s);
 }
 
