@@ -58,8 +58,8 @@ static void publish_all(struct peer *p, const char *topic)
 static void come(struct world *w, struct peer *ps)
 {
     static const struct peer_connect how[PEERS] = {
-        {.id = "s1", .version = MQTT_V5, .expiry_s = 60, .alias_max = 5, .will = true},
-        {.id = "s2", .version = MQTT_V311, .will = true, .will_retain = true},
+        {.id = "s1", .user = "u", .version = MQTT_V5, .expiry_s = 60, .alias_max = 5, .will = true},
+        {.id = "s2", .user = "u", .version = MQTT_V311, .will = true, .will_retain = true},
         {.id = "s3", .version = MQTT_V5, .clean = true, .receive_max = 1},
         {.id = "p1", .version = MQTT_V5, .expiry_s = 60, .will = true, .will_delay_s = 2},
         {.id = "p2", .version = MQTT_V311, .clean = true},
@@ -92,6 +92,8 @@ static void subscribe(struct peer *ps)
 static void script(struct world *w, struct peer *ps)
 {
     static uint8_t large[20000];
+    world_user(w, bytes_str("u"), bytes_str("secret"));
+    world_listener(w)->checks_users = true;
     come(w, ps);
     subscribe(ps);
     publish_all(&ps[3], "a/b");

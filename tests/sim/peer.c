@@ -19,6 +19,10 @@ void peer_connect(struct peer *p, struct world *w, const struct peer_connect *ho
     struct mqtt_connect m = {.version = (uint8_t)how->version,
                              .clean_start = how->clean,
                              .has_will = how->will,
+                             .has_username = how->user != NULL,
+                             .has_password = how->user != NULL,
+                             .username = bytes_str(how->user ? how->user : ""),
+                             .password = bytes_str("secret"),
                              .client_id = bytes_str(how->id),
                              .props.raw = bytes_of(props, (size_t)(q - props))};
     m.will.topic = bytes_str("will");

@@ -18,6 +18,7 @@ struct peer {
 
 struct peer_connect {
     const char *id;
+    const char *user; /* with the password "secret"; NULL: anonymous */
     unsigned version;
     bool clean, will, will_retain;
     uint32_t expiry_s, will_delay_s;
