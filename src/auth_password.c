@@ -22,7 +22,8 @@ enum {
     ARGON2_PASSES = 1,
     ARGON2_LANES = 1,
     ARGON2_MEMORY_MAX = 1 << 20, /* KiB: a file must not be able to take all of the machine */
-    ARGON2_PASSES_MAX = 100,
+    ARGON2_PASSES_MAX = 16,
+    ARGON2_WORK_MAX = 4 << 20, /* KiB times passes: some seconds */
     ARGON2_LANES_MAX = 64,
     ENCODED_MAX = 512, /* a hash as text */
 };
@@ -140,7 +141,8 @@ static bool read_costs(struct bytes text, struct password *p)
         if (!number_of(bytes_of(text.p + 2, n - 2), costs[i].most, costs[i].out)) return false;
         text = bytes_skip(text, min_u64(n + 1, text.n));
     }
-    return p->memory_kib >= 8 * p->lanes; /* Argon2's own demand */
+    if (p->memory_kib < 8 * p->lanes) return false; /* Argon2's own demand */
+    return (uint64_t)p->memory_kib * p->passes <= ARGON2_WORK_MAX;
 }
 
 static const char *read_argon2(struct bytes text, struct password *p)
@@ -173,7 +175,7 @@ static const char *read_hash(struct bytes text, struct password *p)
         p->kind = PASSWORD_PBKDF2;
         if (!take_part(&text, &iterations) ||
             !number_of(iterations, PASSWORD_ITERATIONS_MAX, &p->iterations))
-            return "the iterations are no number from 1 to 10000000";
+            return "the iterations are no number from 1 to 1000000";
         return read_salted(text, p);
     }
     if (bytes_eq(kind, bytes_str("argon2id"))) {

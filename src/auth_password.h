@@ -14,12 +14,12 @@
 #include "base/err.h"
 
 enum {
-    PASSWORD_FILE_MAX = 64 << 20, /* bytes */
-    PASSWORD_LINE_MAX = 4096,     /* bytes: a user name and a hash */
-    PASSWORD_MAX = 65535,         /* bytes, as in CONNECT */
-    PASSWORD_ITERATIONS = 1000,   /* of PBKDF2, when nothing is said */
-    PASSWORD_ITERATIONS_MAX = 10 * 1000 * 1000,
-    PASSWORD_WHY = 160, /* room for an explanation */
+    PASSWORD_FILE_MAX = 64 << 20,          /* bytes */
+    PASSWORD_LINE_MAX = 4096,              /* bytes: a user name and a hash */
+    PASSWORD_MAX = 65535,                  /* bytes, as in CONNECT */
+    PASSWORD_ITERATIONS = 1000,            /* of PBKDF2, when nothing is said */
+    PASSWORD_ITERATIONS_MAX = 1000 * 1000, /* a stop waits for the hash that is being made */
+    PASSWORD_WHY = 160,                    /* room for an explanation */
 };
 
 enum password_kind { PASSWORD_SHA512, PASSWORD_PBKDF2, PASSWORD_ARGON2ID };

@@ -26,7 +26,7 @@ static const char usage[] =
     "(mosquitto "
     "2.1),\n"
     "           or sha512\n"
-    "  -I N     iterations of sha512-pbkdf2, 1 to 10000000; default 1000\n"
+    "  -I N     iterations of sha512-pbkdf2, 1 to 1000000; default 1000\n"
     "\n"
     "A broker reads the file again on SIGHUP.\n";
 
@@ -65,7 +65,7 @@ static int take_iterations(struct passwd *p, const char *text)
     char *end;
     long n = strtol(text, &end, 10);
     if (*end || end == text || n < 1 || n > PASSWORD_ITERATIONS_MAX)
-        return wrong_use("-I wants a number from 1 to 10000000");
+        return wrong_use("-I wants a number from 1 to 1000000");
     p->iterations = (uint32_t)n;
     return 0;
 }

@@ -215,7 +215,7 @@ class Load(UsersCase):
 
     def test_stopping_with_logins_under_way(self):
         """TERM while passwords wait to be checked: a clean end."""
-        self.passwd("-I", "2000000", "-b", "-c", "users", "bob", "secret")
+        self.passwd("-I", "300000", "-b", "-c", "users", "bob", "secret")
         with self.broker() as broker:
             raws = [wire.Raw(broker.port) for _ in range(20)]
             for i, raw in enumerate(raws):
