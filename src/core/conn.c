@@ -1,5 +1,6 @@
 /* A connection as the core sees it: its output, its events for the shard, its timers, and who waits
  * for whom when a reader is slower than its publishers.  The shard's thread. */
+#include "core/access.h"
 #include "core/core_int.h"
 #include "core/mailbox.h"
 #include "core/retained.h"
@@ -171,6 +172,8 @@ void core_conn_closed(struct cconn *c, int why)
     alias_in_fini(&c->alias_in);
     alias_out_fini(&c->alias_out);
     mem_free(c->remote_waiters);
+    access_forget(c);
+    mem_free(c->username);
     mem_free(c->peer);
     mem_free(c->proved_user);
     mem_free(c->username);

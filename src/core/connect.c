@@ -1,5 +1,6 @@
 /* CONNECT: who may come in, with which session, and what CONNACK says (5.0 section 3.1, 3.2).  The
  * order of CONNACK's properties is mosquitto's (CONTRACT section 1).  The shard's thread. */
+#include "core/access.h"
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/retained.h"
@@ -137,8 +138,9 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
 {
     const struct mqtt_will *w = &m->will;
     struct bytes mount = bytes_str(c->listener->mount_point);
+    size_t name = m->has_username ? m->username.n + 1 : 0;
     struct will *will =
-        mem_alloc(sizeof *will + mount.n + w->topic.n + w->props.raw.n + w->payload.n);
+        mem_alloc(sizeof *will + mount.n + w->topic.n + w->props.raw.n + w->payload.n + name);
     if (will == NULL) return NULL;
     bool v5 = m->version == MQTT_V5;
     uint8_t *d = put_mem(will->data, mount);
@@ -147,7 +149,10 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
     will->props = bytes_of(d, v5 ? mqtt_props_forward(w->props.raw, d) : 0);
     d += will->props.n;
     will->payload = bytes_of(d, w->payload.n);
-    put_mem(d, w->payload);
+    d = put_mem(d, w->payload);
+    will->username = m->has_username ? (const char *)d : NULL;
+    if (m->has_username) *put_mem(d, m->username) = 0;
+    will->allowed = false;
     will->expiry_s =
         v5 && mqtt_has(&w->props, MQTT_P_MESSAGE_EXPIRY) ? w->props.message_expiry : MQTT_NO_EXPIRY;
     will->delay_s = v5 && mqtt_has(&w->props, MQTT_P_WILL_DELAY) ? w->props.will_delay : 0;
@@ -155,6 +160,18 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
     will->retain = w->retain;
     will->again_ms = 0;
     return will;
+}
+
+/* A will that the client may not publish is dropped in silence, as mosquitto does when it is due;
+ * here already, so that none is ever written to the journal, which does not know whose it is. */
+static struct will *will_permitted(struct core *core, struct entry *e, struct will *will)
+{
+    if (access_may_will(core, e->id, will)) return will;
+    core->stats.denied_publish++;
+    core_log(core, LOG_T_NOTICE, "Denied will of %.*s ('%.*s')", (int)min_u64(e->id.n, 100),
+             (const char *)e->id.p, (int)min_u64(will->topic.n, 200), (const char *)will->topic.p);
+    mem_free(will);
+    return NULL;
 }
 
 static uint32_t expiry_wanted(const struct mqtt_connect *m)
@@ -272,6 +289,12 @@ static int accept_client(struct cconn *c, struct entry *e)
     char *owner = NULL;
     if (e->m.has_will && (will = will_new(c, &e->m)) == NULL)
         return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
+    if (will) will = will_permitted(core, e, will);
+    if (e->m.has_username &&
+        (c->username = mem_strndup(e->m.username.p, e->m.username.n)) == NULL) {
+        mem_free(will);
+        return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
+    }
     struct session *s = NULL;
     bool present;
     int rc = remember_user(c, &e->m, &owner);

@@ -130,7 +130,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     core->wall_ms = wall_ms;
     /* Names of sessions are drawn from it: not the same ones after a restart with the same seed. */
     core->rng.state = seed ^ hash_u64(shard, seed) ^ hash_u64(store_end(store), seed);
-    core->generation = 1;
+    core->generation = core->acl_generation = 1;
     list_init(&core->ready);
     list_init(&core->congested);
     list_init(&core->mail_waiters);
@@ -178,7 +178,11 @@ void core_free(struct core **core_ptr)
     core_destroy(core);
 }
 
-void core_configure(struct core *core, const struct core_config *cfg) { core->cfg = *cfg; }
+void core_configure(struct core *core, const struct core_config *cfg)
+{
+    core->cfg = *cfg;
+    core->acl_generation++;
+}
 
 void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
 {

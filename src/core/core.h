@@ -17,6 +17,7 @@
 #include "mqtt/mqtt.h"
 #include "store/store.h"
 
+struct acl;
 struct core;
 struct cconn; /* a client's connection as the core sees it */
 
@@ -52,6 +53,8 @@ struct core_config {
     uint64_t slow_grace_ms;      /* how long publishers wait for a reader that does not read */
     uint32_t connect_timeout_ms; /* from accept to a whole CONNECT */
     bool connection_messages;    /* log connects and disconnects */
+    const struct acl *acl;       /* core/acl.h; NULL: everybody may do everything.  Borrowed until
+                                    core_configure() gives another, or core_free() */
 };
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */
@@ -102,6 +105,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
         dropped_no_memory;
     uint64_t dropped_share_nacked, dropped_qos0_offline;
+    uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
     uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;
     uint64_t route_hits, route_misses;
     uint64_t publishers_paused;

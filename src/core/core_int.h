@@ -50,7 +50,9 @@ struct will {
     uint32_t expiry_s, delay_s;
     uint8_t qos;
     bool retain;
-    uint32_t again_ms; /* it is due and waits for room in the store; 0: not yet due */
+    const char *username; /* whose it is, into `data`; NULL: anonymous */
+    bool allowed;         /* recovered: it was when it came, and whose it is is not known */
+    uint32_t again_ms;    /* it is due and waits for room in the store; 0: not yet due */
     uint8_t data[];
 };
 
@@ -129,8 +131,9 @@ struct cconn {
     const struct core_listener *listener;
     void *owner;
     char *peer;
-    char *username; /* as CONNECT gave it, or NULL: anonymous */
-    char *proved_user; /* by the transport; or NULL */
+    char *username;            /* as CONNECT or the certificate gave it; NULL: anonymous */
+    char *proved_user;         /* by the transport; or NULL */
+    struct verdicts *verdicts; /* of the access list, access.c; NULL: none yet */
     struct buf out;
     struct list all;         /* in core->conns */
     struct list ready;       /* in core->ready */
@@ -166,7 +169,7 @@ struct cconn {
     bool slow_logged;
     bool problem_info;     /* Request Problem Information */
     bool clean_disconnect; /* DISCONNECT was received, or the session was ended by us in order */
-    bool refused_logged;
+    bool refused_logged, denied_logged;
     const char *close_reason; /* for the log; NULL = the peer closed */
 };
 
@@ -266,7 +269,8 @@ struct core {
     uint32_t slot_count, slot_free;
     struct list ready, congested, mail_waiters, store_waiters, login_waiters, conns;
     struct trie trie;
-    uint64_t generation; /* of the subscriptions: a change makes every cached route stale */
+    uint64_t generation;     /* of the subscriptions: a change makes every cached route stale */
+    uint64_t acl_generation; /* of cfg.acl: a change makes every remembered verdict stale */
     struct route_slot routes[ROUTE_SLOTS];
     uint32_t seen[ROUTE_SLOTS]; /* tag of the last topic that missed: the second miss is cached */
     uint64_t route_serial;      /* counts route look-ups, for session.route_mark */

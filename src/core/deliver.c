@@ -4,6 +4,7 @@
  *
  * A QoS 0 message costs one copy and no allocation; QoS 1 and 2 keep a reference to the message's
  * blob in the inflight window until the client has answered. */
+#include "core/access.h"
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -14,6 +15,7 @@ enum {
     ALIAS_SIZE = 5, /* what an alias may add: the property, and longer lengths */
     IMAGE_PAYLOAD_MAX = 16384,
     QUEUE_SOFT_UNLIMITED = 16384,
+    PULL_SILENT = 4096, /* steps of one pull that bring nothing; the rest is for the next turn */
     SIZE_CAP = (1 << 27) - 1
 };
 
@@ -351,6 +353,18 @@ static bool may_go_now(const struct core *core, const struct pub *p, const struc
            expiry_left(core, p->created_ms, p->expiry_s) == p->expiry_s;
 }
 
+/* A client that is connected does not get what it may not read; for one that is away that is found
+ * out when it is sent.  Recovery routes without regard to rights, so it is told. */
+static void deny(struct core *core, const struct pub *p, struct session *s, uint8_t qos,
+                 unsigned flags, uint32_t subid)
+{
+    core->stats.denied_delivery++;
+    if (flags & OUTQ_SHARE)
+        share_denied(core, subid, p->seq);
+    else if (p->seq && (qos > 0 || core->cfg.queue_qos0_messages))
+        journal_drop(s, p->seq);
+}
+
 void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,
              uint32_t subid, struct images *im)
 {
@@ -359,6 +373,10 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
         return; /* that shard has not routed it, or not yet */
     if (UNLIKELY(qos == 2 && p->seq == 0 && s->logged)) qos = 1; /* exactly once needs the log */
     if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
+    if (UNLIKELY(core->cfg.acl != NULL) && c && !access_may(c, p->topic, p->hash, ACL_READ)) {
+        deny(core, p, s, qos, flags, subid);
+        return;
+    }
     if (qos > 0) {
         if (LIKELY(may_go_now(core, p, s, qos)))
             deliver_window(core, p, c, qos, flags, subid, im);
@@ -379,6 +397,10 @@ void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t
     struct images images;
     images_init(&images, false);
     p->unasked = true;
+    if (s->conn && !access_may_read(s->conn, p->topic)) {
+        core->stats.denied_delivery++;
+        return;
+    }
     if (qos > 0 && may_go_now(core, p, s, qos))
         deliver_window(core, p, s->conn, qos, OUTQ_RETAIN, subid, &images);
     else
@@ -387,11 +409,17 @@ void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t
 
 /* ---- pulling ---- */
 
-static void give_up(struct session *s, struct blob *b, const struct outq_item *item, uint64_t *why)
+static void release_unsent(struct session *s, struct blob *b, const struct outq_item *item)
 {
-    count_drop(s->core, why, item->flags, item->subid);
+    if (item->flags & OUTQ_SHARE) share_settled(s->core, item->subid);
     if (item_seq(s->core, item)) journal_drop(s, msg_of(b)->seq);
     blob_unref(b);
+}
+
+static void give_up(struct session *s, struct blob *b, const struct outq_item *item, uint64_t *why)
+{
+    count_drop(s->core, why, 0, 0);
+    release_unsent(s, b, item);
 }
 
 /* Sends a message that waited; takes over b's reference (QoS > 0) or gives it back.  settle: tells
@@ -410,6 +438,11 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
     o.expiry_s = expiry_left(core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0) {
         give_up(s, b, item, &core->stats.dropped_expired);
+        return;
+    }
+    if (UNLIKELY(!access_may_read(c, o.topic))) {
+        core->stats.denied_delivery++;
+        release_unsent(s, b, item);
         return;
     }
     struct inflight_entry *e = NULL;
@@ -491,6 +524,13 @@ static void send_inflight(struct cconn *c, struct inflight_entry *e, bool dup)
         return;
     }
     const struct blob *b = e->body;
+    if (UNLIKELY(
+            !access_may_read(c, msg_topic(b)))) { /* since the list, or its user, has changed */
+        c->core->stats.denied_delivery++;
+        session_settle(s, e);
+        if (!c->blocked) conn_ready(c, CORE_EV_OUTPUT); /* there is room for others */
+        return;
+    }
     const struct msg *m = msg_of(b);
     struct outgoing o = {.topic = msg_topic(b),
                          .props = msg_props(b),
@@ -545,7 +585,15 @@ void deliver_held(struct cconn *c, uint16_t packet_id)
 void deliver_pull(struct cconn *c)
 {
     struct session *s = c->session;
+    uint32_t had = buf_len(&c->out), silent = 0;
     while (c->state == CONN_UP && buf_len(&c->out) < OUTPUT_PULL) {
+        if (buf_len(&c->out) != had) {
+            had = buf_len(&c->out);
+            silent = 0;
+        } else if (silent++ == PULL_SILENT) { /* e.g. all that is retained may not be read */
+            if (c->fetching.next == NULL) list_push(&c->core->fetching, &c->fetching);
+            return;
+        }
         if (UNLIKELY(s->unsent_count)) {
             if (pull_unsent(c) < 0) return;
         } else if (s->queue.count) {

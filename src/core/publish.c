@@ -5,6 +5,7 @@
  * The pending ring is ordered by sequence, as this shard's appends are:
  *   append -> seq 7, 8, 9 -> pending [7 8 9] -> store_poll() = 8 -> PUBACK for 7 and 8
  */
+#include "core/access.h"
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -218,16 +219,9 @@ static void answer(struct cconn *c, const struct inbound *in, uint8_t reason, co
 }
 
 /* A publish that is refused by itself: MQTT 5 is told, 3.x is acknowledged [MQTT-3.3.5-2]. */
-static int refuse(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
+static int turn_down(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
 {
-    struct core *core = c->core;
-    core->stats.publish_dropped++;
-    if (!c->refused_logged) {
-        c->refused_logged = true;
-        core_log(core, LOG_T_WARNING, "Client %s: publish to %.*s refused: %s.",
-                 c->session->client_id, (int)min_u64(in->m.topic.n, 200),
-                 (const char *)in->m.topic.p, why);
-    }
+    c->core->stats.publish_dropped++;
     if (c->version == MQTT_V5) {
         answer(c, in, reason, why);
         return 0;
@@ -236,6 +230,18 @@ static int refuse(struct cconn *c, const struct inbound *in, uint8_t reason, con
     if (in->m.qos == 2) journal_id(c->session, J_IN2, in->m.packet_id);
     answer(c, in, 0, NULL);
     return 0;
+}
+
+static int refuse(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
+{
+    struct core *core = c->core;
+    if (!c->refused_logged) {
+        c->refused_logged = true;
+        core_log(core, LOG_T_WARNING, "Client %s: publish to %.*s refused: %s.",
+                 c->session->client_id, (int)min_u64(in->m.topic.n, 200),
+                 (const char *)in->m.topic.p, why);
+    }
+    return turn_down(c, in, reason, why);
 }
 
 /* Properties and alias of a v5 PUBLISH. */
@@ -321,6 +327,24 @@ static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_p
         return rc < 0 ? rc : E_AGAIN;
     }
     return 0;
+}
+
+/* 0: it may; E_AGAIN: answered, done.  The log line is mosquitto's, but once a client. */
+static int check_access(struct cconn *c, const struct inbound *in)
+{
+    struct core *core = c->core;
+    struct bytes topic = in->pub.topic;
+    if (access_may(c, topic, in->pub.hash, ACL_WRITE)) return 0;
+    core->stats.denied_publish++;
+    if (!c->denied_logged)
+        core_log(core, LOG_T_NOTICE,
+                 "Denied PUBLISH from %s (d%d, q%d, r%d, m%u, '%.*s', ... (%zu bytes))",
+                 c->session->client_id, in->m.dup, in->m.qos, in->m.retain,
+                 in->m.qos ? in->m.packet_id : 0u, (int)min_u64(topic.n, 200),
+                 (const char *)topic.p, in->m.payload.n);
+    c->denied_logged = true;
+    int rc = turn_down(c, in, MQTT_NOT_AUTHORIZED, NULL);
+    return rc < 0 ? rc : E_AGAIN;
 }
 
 /* Appends and queues the acknowledgement; routes at once unless exactly-once needs it logged first.
@@ -414,6 +438,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0) rc = find_route(c, &in);
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
+    if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
     if (rc < 0) return rc == E_AGAIN ? 0 : rc;
     bool stored = in.m.retain || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||

@@ -251,8 +251,11 @@ static struct will *get_will(struct rd *rd)
     struct bytes topic = mail_bytes(rd), props = mail_bytes(rd), payload = mail_bytes(rd);
     struct will *w = mem_alloc(sizeof *w + topic.n + props.n + payload.n);
     if (w == NULL) return NULL;
-    *w = (struct will){
-        .expiry_s = expiry_s, .delay_s = delay_s, .qos = qos, .retain = retained != 0};
+    *w = (struct will){.expiry_s = expiry_s,
+                       .delay_s = delay_s,
+                       .qos = qos,
+                       .retain = retained != 0,
+                       .allowed = true};
     w->topic = bytes_of(w->data, topic.n);
     w->props = bytes_of(w->data + topic.n, props.n);
     w->payload = bytes_of(w->data + topic.n + props.n, payload.n);

@@ -6,6 +6,7 @@
  * is seen. */
 #include "core/retained.h"
 
+#include "core/access.h"
 #include "core/mailbox.h"
 
 enum { SWEEP_STEP = 4096, ANSWER_MESSAGES = 256 };
@@ -288,6 +289,10 @@ static bool step_local(struct cconn *c, struct rjob *job)
     }
     struct blob *b = NULL;
     const struct retained *m = rc == 0 ? retained_of(&item) : NULL;
+    if (m && !access_may_read(c, item.topic)) { /* without fetching it */
+        core->stats.denied_delivery++;
+        m = NULL;
+    }
     if (m && retained_body(core, m, &b) == E_AGAIN) return later(c);
     if (cursor_set(job, item.topic) < 0) {
         blob_unref(b);

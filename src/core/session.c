@@ -5,6 +5,7 @@
  *      ^                    |                                (at once when expiry is 0)
  *      +------attach--------+
  */
+#include "core/access.h"
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/retained.h"
@@ -27,6 +28,11 @@ struct session *session_find(struct core *core, struct bytes id)
 
 enum { WILL_AGAIN_MS = 1, WILL_FULL_MS = 1000 }; /* when the store has no room */
 
+static bool may_send(const struct session *s, const struct will *w)
+{
+    return access_may_will(s->core, bytes_of(s->client_id, s->client_id_len), w);
+}
+
 /* The will stays, to be sent again soon, when the store has no room for it.  With a session that
  * ends it is sent without being stored. */
 static void will_send(struct session *s, bool ends)
@@ -35,6 +41,12 @@ static void will_send(struct session *s, bool ends)
     struct will *w = s->will;
     if (core->shutting_down && s->logged) return; /* sent when we are there again */
     if (w == NULL || core->shutting_down) {
+        mem_free(w);
+        s->will = NULL;
+        return;
+    }
+    if (!w->allowed && !may_send(s, w)) {
+        core->stats.denied_publish++;
         mem_free(w);
         s->will = NULL;
         return;

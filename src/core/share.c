@@ -250,6 +250,15 @@ void share_settled(struct core *core, uint32_t index)
     member_release(core, m);
 }
 
+void share_denied(struct core *core, uint32_t index, uint64_t seq)
+{
+    const struct member *m = member_at(core, index);
+    if (m->holder->logged)
+        journal_group(core, J_GIVEN, seq,
+                      share_name_hash(bytes_of(m->text, m->name_len), member_filter(m), 0));
+    share_settled(core, index);
+}
+
 /* Instead of share_settled(). */
 static void hand_back(struct core *core, struct member *m, const struct pub *p)
 {

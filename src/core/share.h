@@ -44,6 +44,8 @@ void share_dispatch(struct core *core, struct group *g, struct pub *p);
 bool share_group_durable(const struct group *g);
 /* Member's side: a delivery is done (acknowledged, refused, expired or dropped). */
 void share_settled(struct core *core, uint32_t member);
+/* The same for a message that its member may not read: for recovery it has been given out. */
+void share_denied(struct core *core, uint32_t member, uint64_t seq);
 uint32_t share_subid(const struct core *core, uint32_t member);
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);
 void share_free(struct core *core);

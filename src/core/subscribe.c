@@ -1,4 +1,5 @@
 /* SUBSCRIBE and UNSUBSCRIBE (5.0 sections 3.8 - 3.11).  The shard's thread. */
+#include "core/access.h"
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -112,6 +113,10 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     uint8_t qos = (uint8_t)min_u64(e->qos, c->listener->max_qos);
     bool is_new = false;
     int rc = mounted(c, &filter);
+    if (rc == 0 && UNLIKELY(core->cfg.acl != NULL) && access_denies_filter(c, filter)) {
+        core->stats.denied_subscribe++;
+        return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
+    }
     if (rc == 0 && shared == 0) {
         rc = share_subscribe(o->s, group, filter, e, qos, o->subid);
         o->joins = true;

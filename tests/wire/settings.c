@@ -88,6 +88,9 @@ static const struct setting stats[] = {
     STAT(dropped_no_memory),
     STAT(dropped_share_nacked),
     STAT(dropped_qos0_offline),
+    STAT(denied_publish),
+    STAT(denied_delivery),
+    STAT(denied_subscribe),
     STAT(refused_malformed),
     STAT(refused_protocol),
     STAT(refused_limit),
@@ -179,6 +182,22 @@ bool setting_user(struct talk *t, const struct fields *words)
     return true;
 }
 
+/* The text of an access list, or `none`. */
+static bool config_acl(struct talk *t, struct bytes text)
+{
+    struct acl *acl = NULL;
+    struct acl_error error;
+    if (!bytes_eq(text, bytes_str("none"))) {
+        if (t->acl_count == ACLS_MAX) return talk_fail(t, "more than %d access lists", ACLS_MAX);
+        if (acl_new(&acl, text, &error) < 0)
+            return talk_fail(t, "acl_file, line %u: %s", error.line, error.text);
+        t->acls[t->acl_count++] = acl;
+    }
+    world_config(t->world)->acl = acl;
+    world_configure(t->world);
+    return true;
+}
+
 bool setting_config(struct talk *t, const struct fields *words)
 {
     if (words->count && bytes_eq(words->items[0].text, bytes_str("login_delay")))
@@ -189,6 +208,7 @@ bool setting_config(struct talk *t, const struct fields *words)
         world_max_clients(t->world, (unsigned)words->items[1].number);
         return true;
     }
+    if (bytes_eq(name, bytes_str("acl_file"))) return config_acl(t, value);
     const struct setting *s = find(configs, ARRAY_LEN(configs), name);
     if (s == NULL)
         return talk_fail(t, "no setting is called %.*s", (int)name.n, (const char *)name.p);

@@ -367,6 +367,7 @@ const char *talk_run(struct talk *t)
 void talk_fini(struct talk *t)
 {
     world_free(t->world);
+    while (t->acl_count) acl_free(&t->acls[--t->acl_count]);
     store_disk_free(&t->disk);
     arena_free(&t->arena);
 }

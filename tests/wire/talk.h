@@ -2,10 +2,11 @@
 #ifndef TESTS_WIRE_TALK_H
 #define TESTS_WIRE_TALK_H
 
+#include "core/acl.h"
 #include "tests/wire/codec.h"
 #include "tests/world.h"
 
-enum { CLIENTS_MAX = 128, ALIASES_MAX = 16, OWED_MAX = 4096, LISTENERS_MAX = 4 };
+enum { CLIENTS_MAX = 128, ALIASES_MAX = 16, OWED_MAX = 4096, ACLS_MAX = 8, LISTENERS_MAX = 4 };
 
 struct line {
     unsigned number;
@@ -67,6 +68,8 @@ struct talk {
     size_t alias_count;
     struct core_listener *listeners[LISTENERS_MAX];
     bool listener_used[LISTENERS_MAX];
+    struct acl *acls[ACLS_MAX]; /* of `config acl_file`; the world may use any of them */
+    size_t acl_count;
     struct fields vars;
     unsigned line;     /* being run */
     uint64_t index;    /* of the innermost repeat */

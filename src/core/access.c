@@ -1,0 +1,71 @@
+/* The access list asked for one connection.  Verdicts on short topics are remembered with the topic
+ * itself, since a hash may collide and this is about rights; a reload makes them all stale.  The
+ * shard's thread. */
+#include "core/access.h"
+
+enum { VERDICTS = 32, KEPT_MAX = 60 };
+
+struct verdict {
+    uint8_t len;            /* 0: empty */
+    uint8_t known, allowed; /* bits of enum acl_access */
+    uint8_t topic[KEPT_MAX];
+};
+
+struct verdicts {
+    uint64_t generation; /* of the list */
+    struct verdict slots[VERDICTS];
+};
+
+static struct acl_client client_of(const struct cconn *c)
+{
+    const struct session *s = c->session;
+    return (struct acl_client){c->username, bytes_of(s->client_id, s->client_id_len)};
+}
+
+/* Where a verdict on this topic is or will be; NULL: it is not remembered. */
+static struct verdict *verdict_of(struct cconn *c, struct bytes topic, uint64_t hash)
+{
+    if (topic.n > KEPT_MAX) return NULL;
+    if (c->verdicts == NULL) c->verdicts = mem_calloc(1, sizeof *c->verdicts);
+    struct verdicts *all = c->verdicts;
+    if (all == NULL) return NULL;
+    if (all->generation != c->core->acl_generation)
+        *all = (struct verdicts){.generation = c->core->acl_generation};
+    struct verdict *v = &all->slots[hash % VERDICTS];
+    if (v->len == topic.n && memcmp(v->topic, topic.p, topic.n) == 0) return v;
+    *v = (struct verdict){.len = (uint8_t)topic.n};
+    put_mem(v->topic, topic);
+    return v;
+}
+
+bool access_may(struct cconn *c, struct bytes topic, uint64_t hash, enum acl_access access)
+{
+    const struct acl *acl = c->core->cfg.acl;
+    struct acl_client client = client_of(c);
+    struct verdict *v = verdict_of(c, topic, hash);
+    if (v == NULL) return acl_may(acl, &client, topic, access);
+    if (!(v->known & access)) {
+        v->known = (uint8_t)(v->known | access);
+        if (acl_may(acl, &client, topic, access)) v->allowed = (uint8_t)(v->allowed | access);
+    }
+    return v->allowed & access;
+}
+
+bool access_denies_filter(const struct cconn *c, struct bytes filter)
+{
+    struct acl_client client = client_of(c);
+    return acl_denies_filter(c->core->cfg.acl, &client, filter);
+}
+
+bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w)
+{
+    if (core->cfg.acl == NULL) return true;
+    struct acl_client client = {w->username, client_id};
+    return acl_may(core->cfg.acl, &client, w->topic, ACL_WRITE);
+}
+
+void access_forget(struct cconn *c)
+{
+    mem_free(c->verdicts);
+    c->verdicts = NULL;
+}

@@ -1,0 +1,24 @@
+/* What the access list says to one connection, remembered for the topics it uses most.  Without a
+ * list everything is allowed, and nothing of this is called: look at core->cfg.acl first.  The
+ * shard's thread. */
+#ifndef CORE_ACCESS_H
+#define CORE_ACCESS_H
+
+#include "core/acl.h"
+#include "core/core_int.h"
+
+/* c has a session; hash is the topic's. */
+bool access_may(struct cconn *c, struct bytes topic, uint64_t hash, enum acl_access access);
+/* The same for reading, also without a list. */
+static inline bool access_may_read(struct cconn *c, struct bytes topic)
+{
+    if (LIKELY(c->core->cfg.acl == NULL)) return true;
+    return access_may(c, topic, hash_bytes(topic, c->core->seed), ACL_READ);
+}
+/* A SUBSCRIBE of this filter (behind its mount point) can never bring anything. */
+bool access_denies_filter(const struct cconn *c, struct bytes filter);
+/* Whether a client may have this will sent. */
+bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w);
+void access_forget(struct cconn *c); /* before c is freed */
+
+#endif
