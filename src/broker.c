@@ -6,6 +6,7 @@
 #include "anchor.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "core/acl.h"
 #include "listener.h"
 #include "log.h"
 #include "shard.h"
@@ -15,6 +16,7 @@
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -26,6 +28,7 @@ enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10 };
 struct confs { /* newest first */
     struct confs *older;
     struct conf *conf;
+    atomic_uint users; /* shards that may ask its access list; the last one frees that */
 };
 
 struct broker {
@@ -49,6 +52,7 @@ static int confs_add(struct broker *b, struct conf **conf)
     struct confs *c = mem_alloc(sizeof *c);
     if (c == NULL) return E_NOMEM;
     *c = (struct confs){.older = b->confs, .conf = *conf};
+    atomic_init(&c->users, 0); /* reload() counts them when they are about to go */
     *conf = NULL;
     b->confs = c;
     return 0;
@@ -224,12 +228,16 @@ int broker_start(struct broker **out, const struct conf_args *args, struct conf 
 struct configure_task {
     struct shard_task task;
     const struct conf *conf;
+    struct confs *before; /* what the shard has used until now */
 };
 
 static void configure_run(struct shard *s, struct shard_task *t)
 {
     struct configure_task *c = CONTAINER_OF(t, struct configure_task, task);
     shard_configure(s, c->conf);
+    /* acq_rel: every shard's last look at the list is before the last one frees it */
+    if (atomic_fetch_sub_explicit(&c->before->users, 1, memory_order_acq_rel) == 1)
+        acl_free(&c->before->conf->acl);
     mem_free(c);
 }
 
@@ -273,8 +281,10 @@ static void reload(struct broker *b)
     const struct conf *now = conf_now(b);
     shards_limit(b->shards,
                  &(struct shard_limits){now->global_max_clients, now->global_max_connections});
+    atomic_store(&b->confs->older->users, count); /* pairs with configure_run() by shard_post() */
     for (unsigned i = 0; i < count; i++) {
-        *tasks[i] = (struct configure_task){.task = {.run = configure_run}, .conf = now};
+        *tasks[i] = (struct configure_task){
+            .task = {.run = configure_run}, .conf = now, .before = b->confs->older};
         shard_post(shards_at(b->shards, i), &tasks[i]->task);
     }
     b->sys_due_ms = clock_mono_ms();

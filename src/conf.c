@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "conf_int.h"
+#include "core/acl.h"
 
 static int conf_read_file(struct conf_reader *r, const char *path);
 static int conf_read_directory(struct conf_reader *r, const char *path);
@@ -80,6 +81,8 @@ void conf_free(struct conf **conf)
         passwords_free(&c->password_files[i].passwords);
     }
     mem_free(c->password_files);
+    acl_free(&c->acl);
+    mem_free(c->acl_file);
     mem_free(c->pid_file);
     mem_free(c->user);
     mem_free(c->persistence_location);
@@ -240,8 +243,7 @@ static int conf_lines_take(struct conf_reader *r, char *text, size_t n)
 
 /* ---- files ---- */
 
-/* The whole file and a 0 behind it. */
-static int conf_slurp(struct conf_reader *r, FILE *file, struct buf *in)
+int conf_slurp(struct conf_reader *r, FILE *file, uint32_t most, struct buf *in)
 {
     for (;;) {
         uint8_t *at = buf_reserve(in, 16384);
@@ -249,8 +251,8 @@ static int conf_slurp(struct conf_reader *r, FILE *file, struct buf *in)
         size_t n = fread(at, 1, 16383, file);
         buf_commit(in, (uint32_t)n);
         if (ferror(file)) return conf_fail(r, E_IO, "cannot read: %s", strerror(errno));
-        if (buf_len(in) > CONF_MAX_FILE_BYTES)
-            return conf_fail(r, E_INVALID, "the file is larger than %d bytes", CONF_MAX_FILE_BYTES);
+        if (buf_len(in) > most)
+            return conf_fail(r, E_INVALID, "the file is larger than %u bytes", most);
         if (n == 0) return 0;
     }
 }
@@ -262,7 +264,7 @@ static int conf_read_open(struct conf_reader *r, const char *path)
     FILE *file = fopen(path, "re");
     if (file == NULL) return conf_fail(r, E_IO, "cannot open: %s", strerror(errno));
     struct buf in = {0};
-    int rc = conf_slurp(r, file, &in);
+    int rc = conf_slurp(r, file, CONF_MAX_FILE_BYTES, &in);
     fclose(file);
     if (rc == 0) rc = conf_lines_take(r, (char *)in.data + in.head, buf_len(&in));
     buf_fini(&in);

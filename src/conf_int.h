@@ -5,17 +5,20 @@
 #ifndef SRC_CONF_INT_H
 #define SRC_CONF_INT_H
 
+#include <stdio.h>
+
 #include "base/buf.h"
 #include "conf.h"
 
 enum {
     CONF_MAX_FILE_BYTES = 1 << 20, /* a configuration is written by people */
     CONF_MAX_LINE_BYTES = 8192,
-    CONF_MAX_DEPTH = 10,     /* include_dir within include_dir; mosquitto's own limit */
-    CONF_MAX_FILES = 1000,   /* all files of one configuration */
-    CONF_MAX_LISTENERS = 64, /* each costs a socket per shard */
-    CONF_MAX_PREFIX = 50,    /* of client ids, as mosquitto */
-    CONF_MAX_NAME = 200,     /* bytes of persistence_file: longer names are made from it */
+    CONF_MAX_ACL_BYTES = 16 << 20, /* by programs */
+    CONF_MAX_DEPTH = 10,           /* include_dir within include_dir; mosquitto's own limit */
+    CONF_MAX_FILES = 1000,         /* all files of one configuration */
+    CONF_MAX_LISTENERS = 64,       /* each costs a socket per shard */
+    CONF_MAX_PREFIX = 50,          /* of client ids, as mosquitto */
+    CONF_MAX_NAME = 200,           /* bytes of persistence_file: longer names are made from it */
 };
 
 enum conf_status {
@@ -121,6 +124,9 @@ MUST_USE char *conf_format(const char *fmt, ...)
 /* Replaces *slot by a copy of value; E_NOMEM: *slot is as it was. */
 MUST_USE int conf_text_set(char **slot, const char *value);
 
+/* The whole file, at most so many bytes, and a 0 behind it. */
+MUST_USE int conf_slurp(struct conf_reader *r, FILE *file, uint32_t most, struct buf *in);
+
 /* conf_schema.c */
 const struct conf_directive *conf_schema(size_t *count);
 const struct conf_directive *conf_find(const char *name); /* also plugin_opt_* and the like */
@@ -183,6 +189,9 @@ MUST_USE int conf_draft_init(struct conf_reader *r, struct conf_draft *d);
 void conf_draft_fini(struct conf_draft *d);
 MUST_USE int conf_finish(struct conf_reader *r);
 void conf_listener_fini(struct conf_listener *l);
+
+/* conf_acl.c: the access list of acl_file, if there is one. */
+MUST_USE int conf_read_acl(struct conf_reader *r);
 
 /* conf_doc.c: the reference page; E_NOMEM. */
 MUST_USE int conf_document(struct buf *out);

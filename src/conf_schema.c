@@ -227,7 +227,6 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(prefix, "text, at most 50 bytes"),
      .help = "Only client ids that begin so are let in."},
-    UNUSED("check_retain_source", "there are no access lists yet that could change"),
     {.name = "password_file",
      RELOAD,
      .scope = CONF_SECURITY,
@@ -236,7 +235,21 @@ static const struct conf_directive schema[] = {
      .help = "File of users and hashed passwords, as `sluicectl passwd` and mosquitto_passwd write "
              "it. Who gives a user name must be in it; who gives none still needs "
              "`allow_anonymous true`. Read again on SIGHUP: that disconnects nobody."},
-    LATER("acl_file"),
+    {.name = "acl_file",
+     RELOAD,
+     IN_CONF(acl_file),
+     .kind = CONF_TEXT,
+     .help = "A file in mosquitto's grammar that says who may read and write which topics; what it "
+             "does not allow is denied. Without it everybody may do everything. A reload reads it "
+             "again, and it holds for clients that are connected, too."},
+    {.name = "check_retain_source",
+     RELOAD,
+     IN_CONF(check_retain_source),
+     .kind = CONF_BOOL,
+     .initial = "false",
+     .help = "true is not supported yet together with acl_file: a retained message stays when its "
+             "publisher loses the right to write it. Without acl_file there is nothing to check. "
+             "mosquitto's default is true."},
     LATER("psk_file"),
     LATER("plugin"),
     LATER("global_plugin"),

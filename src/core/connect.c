@@ -290,11 +290,6 @@ static int accept_client(struct cconn *c, struct entry *e)
     if (e->m.has_will && (will = will_new(c, &e->m)) == NULL)
         return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
     if (will) will = will_permitted(core, e, will);
-    if (e->m.has_username &&
-        (c->username = mem_strndup(e->m.username.p, e->m.username.n)) == NULL) {
-        mem_free(will);
-        return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
-    }
     struct session *s = NULL;
     bool present;
     int rc = remember_user(c, &e->m, &owner);

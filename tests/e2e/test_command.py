@@ -14,7 +14,7 @@ from broker import Broker, can_connect, free_port, main, run_sluice, sanitizer_r
 from clients import publish
 
 REFUSED = [  # what this version does not have yet
-    "acl_file /etc/acl", "psk_hint x", "psk_file /x", "tls_engine x", "tls_engine_kpass_sha1 x",
+    "psk_hint x", "psk_file /x", "tls_engine x", "tls_engine_kpass_sha1 x",
     "tls_keyform engine",
     "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
     "topic # both", "history #", "queue jobs", "filter hot a > 1", "http_dir /var/www",

@@ -440,28 +440,81 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\npsk_hint x\n",
         "main.conf:2: 'psk_hint' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",
-        "acl_file /x",
-        "plugin /x.so",
-        "plugin_opt_config x",
-        "auth_opt_x y",
-        "connection other",
-        "bridge_cafile /x",
-        "protocol websockets",
-        "protocol http_api",
-        "http_dir /x",
-        "history sensors/#",
-        "queue orders",
-        "queue_topic jobs/#",
-        "filter hot t>5",
-        "dead_letter_max_age 1d",
-        "enable_proxy_protocol 2",
+        "psk_file /x",         "plugin /x.so",           "plugin_opt_config x",
+        "auth_opt_x y",        "connection other",       "bridge_cafile /x",
+        "protocol websockets", "protocol http_api",      "http_dir /x",
+        "history sensors/#",   "queue orders",           "queue_topic jobs/#",
+        "filter hot t>5",      "dead_letter_max_age 1d", "enable_proxy_protocol 2",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
         if (strstr(b.error, " is not supported yet by this version") == NULL)
             fail_msg("%s: %s", lines[i], b.error);
     }
+}
+
+/* main.conf names the file "acl", whose text this is. */
+static int load_acl(const char *text)
+{
+    char line[160];
+    snprintf(line, sizeof line, "acl_file %s/acl\n", b.folder);
+    write_file("acl", text, strlen(text));
+    return load(line);
+}
+
+static void an_access_list_is_read_with_the_configuration(void **state)
+{
+    (void)state;
+    assert_int_equal(load_acl("topic read a\n"), 0);
+    assert_non_null(b.conf->core.acl);
+    assert_string_equal(b.warnings, "");
+    assert_null(good("log_type all\n")->core.acl);
+}
+
+static void an_empty_access_list_allows_nothing_and_that_is_said(void **state)
+{
+    (void)state;
+    char expected[160];
+    assert_int_equal(load_acl("# nobody\n"), 0);
+    assert_non_null(b.conf->core.acl);
+    snprintf(expected, sizeof expected,
+             "%s/acl: the access list is empty: nobody may do anything\n", b.folder);
+    assert_string_equal(b.warnings, expected);
+}
+
+static void a_mistake_in_an_access_list_names_its_line(void **state)
+{
+    (void)state;
+    char expected[160];
+    assert_int_equal(load_acl("user bob\n\ntopic rw a\n"), E_INVALID);
+    assert_null(b.conf);
+    snprintf(expected, sizeof expected,
+             "%s/acl:3: 'rw' is no access: use read, write, readwrite or deny", b.folder);
+    assert_string_equal(b.error, expected);
+}
+
+static void an_access_list_that_is_not_there_is_an_error(void **state)
+{
+    (void)state;
+    assert_int_equal(load("acl_file /nowhere/acl\n"), E_IO);
+    assert_null(b.conf);
+    assert_string_equal(b.error, "/nowhere/acl: cannot open: No such file or directory");
+}
+
+static void who_wrote_a_retained_message_is_not_checked_yet(void **state)
+{
+    (void)state;
+    good("check_retain_source true\n");
+    good("check_retain_source false\n");
+    assert_int_equal(load("check_retain_source true\nacl_file /x\n"), E_INVALID);
+    assert_non_null(strstr(b.error, "'check_retain_source true' with 'acl_file' is not supported"));
+}
+
+static void an_access_list_of_one_listener_comes_later(void **state)
+{
+    (void)state;
+    assert_int_equal(load("per_listener_settings true\nlistener 1883\nacl_file /x\n"), E_INVALID);
+    assert_non_null(strstr(b.error, "'per_listener_settings true' is not supported yet"));
 }
 
 static void a_feature_that_comes_later_may_be_switched_off(void **state)
@@ -634,6 +687,12 @@ int main(void)
         A_TEST(persistence_file_is_the_name_of_a_file),
         A_TEST(durability_is_commit_interval_or_os),
         A_TEST(what_comes_later_is_refused_by_name),
+        A_TEST(an_access_list_is_read_with_the_configuration),
+        A_TEST(an_empty_access_list_allows_nothing_and_that_is_said),
+        A_TEST(a_mistake_in_an_access_list_names_its_line),
+        A_TEST(an_access_list_that_is_not_there_is_an_error),
+        A_TEST(who_wrote_a_retained_message_is_not_checked_yet),
+        A_TEST(an_access_list_of_one_listener_comes_later),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),
         A_TEST(what_has_no_effect_is_accepted_with_a_warning),
         A_TEST(included_files_come_in_mosquittos_order),

@@ -99,8 +99,8 @@ static inline int teardown(void **state)
 {
     (void)state;
     char command[128];
-    const char *names[] = {"main.conf", "users",   "d/a.conf", "d/B.conf",
-                           "d/b.conf",  "d/c.txt", "d/.conf"};
+    const char *names[] = {"main.conf", "users",    "acl",     "d/a.conf",
+                           "d/B.conf",  "d/b.conf", "d/c.txt", "d/.conf"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         snprintf(command, sizeof command, "%s/%s", b.folder, names[i]);
         unlink(command);
