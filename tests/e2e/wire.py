@@ -190,7 +190,8 @@ class Raw:
         self.buffer = self.buffer[1 + used + size:]
         return Packet(first >> 4, first & 15, body)
 
-    def _await(self, kind):
+    def await_packet(self, kind):
+        """The next packet of this type; what comes before it stays for read()."""
         while True:
             found = self._receive()
             assert found is not None, f"closed, packet type {kind} wanted"
@@ -236,7 +237,7 @@ class Raw:
     def subscribe(self, *filters, packet_id=1, props=b""):
         """SUBSCRIBE; returns SUBACK's codes.  Messages that come before it stay for read()."""
         self.send(subscribe(*filters, packet_id=packet_id, version=self.version, props=props))
-        return list(self._await(SUBACK).body[-len(filters):])
+        return list(self.await_packet(SUBACK).body[-len(filters):])
 
     def publish(self, topic, payload=b"", **options):
         """PUBLISH, without waiting."""
@@ -245,17 +246,17 @@ class Raw:
     def unsubscribe(self, *filters, packet_id=1):
         """UNSUBSCRIBE and its answer."""
         self.send(unsubscribe(*filters, packet_id=packet_id, version=self.version))
-        self._await(UNSUBACK)
+        self.await_packet(UNSUBACK)
 
     def published(self, topic, payload=b"", qos=1, packet_id=1, **options):
         """PUBLISH of QoS 1 or 2 and its whole handshake."""
         self.publish(topic, payload, qos=qos, packet_id=packet_id, **options)
-        answer = self._await(PUBACK if qos == 1 else PUBREC)
+        answer = self.await_packet(PUBACK if qos == 1 else PUBREC)
         assert answer.body[:2] == struct.pack(">H", packet_id), answer
         assert answer.body[2:3] in (b"", b"\x00", b"\x10"), f"refused with {answer.body[2:].hex()}"
         if qos == 2:
             self.send(ack(PUBREL, packet_id))
-            self._await(PUBCOMP)
+            self.await_packet(PUBCOMP)
 
     def message(self):
         """The next packet, which must be a PUBLISH, as its parts; not acknowledged."""
@@ -269,7 +270,7 @@ class Raw:
             self.send(ack(PUBACK, found.packet_id))
         elif found.qos == 2:
             self.send(ack(PUBREC, found.packet_id))
-            self._await(PUBREL)
+            self.await_packet(PUBREL)
             self.send(ack(PUBCOMP, found.packet_id))
         return found
 
@@ -281,7 +282,7 @@ class Raw:
     def ping_until_pong(self):
         """PINGREQ, past whatever else comes before its answer."""
         self.send(packet(PINGREQ << 4))
-        self._await(PINGRESP)
+        self.await_packet(PINGRESP)
 
     def disconnect(self):
         """The polite end."""
