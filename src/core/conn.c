@@ -176,7 +176,6 @@ void core_conn_closed(struct cconn *c, int why)
     mem_free(c->username);
     mem_free(c->peer);
     mem_free(c->proved_user);
-    mem_free(c->username);
     mem_free(c);
 }
 

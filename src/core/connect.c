@@ -277,7 +277,7 @@ static int remember_user(struct cconn *c, const struct mqtt_connect *m, char **o
     if (!m->has_username) return 0;
     c->username = mem_strndup(m->username.p, m->username.n);
     if (c->username == NULL) return E_NOMEM;
-    if (!c->listener->checks_users) return 0;
+    if (!c->listener->checks_users && !c->listener->certificate_is_user) return 0;
     *owner = mem_strndup(m->username.p, m->username.n);
     return *owner ? 0 : E_NOMEM;
 }
