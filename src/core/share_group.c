@@ -291,16 +291,9 @@ static bool group_is_full(const struct core *core, const struct group *g, size_t
     return cfg->max_queued_bytes && bytes > cfg->max_queued_bytes;
 }
 
-/* Makes room by sending the oldest to the least busy members, whose own queues have limits and make
- * publishers wait.  Not the new one: it would overtake the others. */
-static void group_wait(struct core *core, struct group *g, struct outq *q, struct pub *p)
+/* Takes its own reference, of memory and of the store. */
+static void wait_push(struct core *core, struct outq *q, struct pub *p)
 {
-    while (group_waits(g) && group_is_full(core, g, p->payload.n))
-        send_oldest(core, g, seat_choose(core, g, 1), p);
-    if (group_is_full(core, g, p->payload.n)) { /* alone larger than max_queued_bytes */
-        seat_send(core, g, seat_choose(core, g, p->qos), p);
-        return;
-    }
     struct blob *b = pub_blob(p);
     struct outq_item item = {.ref = (uint64_t)(uintptr_t)b,
                              .size = (uint32_t)min_u64(p->payload.n, ITEM_SIZE_CAP) & ITEM_SIZE_CAP,
@@ -314,6 +307,19 @@ static void group_wait(struct core *core, struct group *g, struct outq *q, struc
     if (core->keeps && p->seq) (void)store_hold(core->store, p->seq, NULL);
     core->stats.queued++;
     core->stats.queued_bytes += item.size;
+}
+
+/* Makes room by sending the oldest to the least busy members, whose own queues have limits and make
+ * publishers wait.  Not the new one: it would overtake the others. */
+static void group_wait(struct core *core, struct group *g, struct outq *q, struct pub *p)
+{
+    while (group_waits(g) && group_is_full(core, g, p->payload.n))
+        send_oldest(core, g, seat_choose(core, g, 1), p);
+    if (group_is_full(core, g, p->payload.n)) { /* alone larger than max_queued_bytes */
+        seat_send(core, g, seat_choose(core, g, p->qos), p);
+        return;
+    }
+    wait_push(core, q, p);
 }
 
 /* q: where it waits if it must. */
@@ -479,7 +485,8 @@ void share_again(struct core *core, struct group *g, struct blob *b)
 {
     struct pub p;
     pub_of_blob(core, b, &p);
-    group_wait(core, g, &g->returned, &p); /* until its members have joined */
+    wait_push(core, &g->returned,
+              &p); /* no limit: its members, who would make room, are yet to join */
 }
 
 void share_journal_waiting(struct core *core, uint32_t slot)
