@@ -41,7 +41,6 @@ void share_dump(const struct session *s); /* logs the memberships, a line each *
  * while all connected members have their windows full; within the limits of a session's queue,
  * beyond which the oldest goes to the least busy member. */
 void share_dispatch(struct core *core, struct group *g, struct pub *p);
-bool share_group_durable(const struct group *g);
 /* Member's side: a delivery is done (acknowledged, refused, expired or dropped). */
 void share_settled(struct core *core, uint32_t member);
 /* The same for a message that its member may not read: for recovery it has been given out. */

@@ -221,7 +221,7 @@ class Load(UsersCase):
             for i, raw in enumerate(raws):
                 raw.send(wire.connect(f"s{i}", user="bob", password="secret"))
             raws[0].close()
-            time.sleep(0.3)
+            until(lambda: broker.log().count("New connection") >= 19, "the passwords are being checked")
         for raw in raws[1:]:
             raw.close()
 
