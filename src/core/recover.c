@@ -728,5 +728,6 @@ void core_begin(struct core *core)
         if (s == NULL) continue;
         journal_meta(s);
         share_warm(s);
+        share_rejoin(s);
     }
 }

@@ -53,8 +53,11 @@ static struct ticket member_ticket(const struct member *m)
     return (struct ticket){m->group, m->group_serial, m->index, m->serial, m->settled};
 }
 
+/* Not while recovery reads what came and went: who is there in the end joins then (share_rejoin).
+ */
 static int post_join(struct core *core, const struct member *m)
 {
+    if (core->recovery) return 0;
     unsigned owner = owner_of(core, m);
     const struct session *s = m->session;
     uint8_t *d = mail_begin(core, owner, MAIL_SHARE_JOIN, member_size(m));
@@ -68,6 +71,7 @@ static int post_join(struct core *core, const struct member *m)
 
 static void post_leave(struct core *core, const struct member *m)
 {
+    if (core->recovery) return;
     unsigned owner = owner_of(core, m);
     uint8_t *d = mail_begin(core, owner, MAIL_SHARE_LEAVE, member_size(m));
     if (d) mail_end(core, owner, put_member(d, m));
@@ -199,6 +203,12 @@ bool share_adopt(struct session *s, uint32_t mid, uint32_t *index)
     s->share_pending++;
     *index = m->index;
     return true;
+}
+
+void share_rejoin(struct session *s)
+{
+    for (struct member *m = s->shares; m; m = m->next)
+        if (post_join(s->core, m) < 0) s->core->stats.dropped_no_memory++;
 }
 
 void share_warm(struct session *s)
@@ -411,8 +421,7 @@ void share_leave_all(struct session *s)
 void share_online(struct session *s, bool online)
 {
     if (!online) take_back(s);
-    for (struct member *m = s->shares; m; m = m->next)
-        if (post_join(s->core, m) < 0) s->core->stats.dropped_no_memory++;
+    share_rejoin(s);
 }
 
 void share_dump(const struct session *s)

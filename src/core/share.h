@@ -23,6 +23,7 @@ uint32_t share_mid(const struct core *core, uint32_t member);
 void share_journal(const struct session *s);
 MUST_USE int share_restore(struct session *s, uint32_t mid, struct bytes name, struct bytes filter,
                            const struct mqtt_subscription *opts, uint32_t subid);
+void share_rejoin(struct session *s); /* recovery is over: the owners of its groups learn of it */
 /* What a group may ask back is in memory: after recovery it is fetched. */
 void share_warm(struct session *s);
 void share_forget(struct session *s, uint32_t mid);
