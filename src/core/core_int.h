@@ -189,6 +189,7 @@ struct pub {
     uint16_t in2_id;      /* QoS 2 from a session: its packet identifier */
     uint64_t remote;      /* shards that it is mailed to, as the log is to know */
     struct session *from; /* local publisher, for No Local and backpressure; or NULL */
+    struct msg_from who;  /* if it is not `from`: see pub_publisher() */
     unsigned origin;      /* shard of the publisher */
     session_id origin_session;
     struct blob *blob; /* made when first needed: pub_blob(); released by who made the pub */
@@ -450,6 +451,8 @@ void route_cache_free(struct core *core);
 uint64_t subid_hash(const void *elem, uint64_t seed);
 uint32_t subid_join(struct core *core, uint32_t a, uint32_t b);
 const uint32_t *subid_list(struct core *core, const uint32_t *subid, uint32_t *count);
+/* Who published it, which filters and rights may want to know; empty: the broker itself. */
+struct msg_from pub_publisher(const struct pub *p);
 /* The message as a blob, made once; NULL without memory. */
 struct blob *pub_blob(struct pub *p);
 /* The other way round: views into b, which stays the caller's. */

@@ -39,18 +39,23 @@ void mail_end(struct core *core, unsigned dst, uint8_t *end)
 struct pub_head {
     uint64_t hash, seq, created_ms, origin_session;
     uint32_t expiry_s, props_len, payload_len;
-    uint16_t topic_len, origin;
+    uint16_t topic_len, origin, client_id_len, username_len;
     uint8_t qos, retain, flags; /* flags: the letter's own */
 };
 
 size_t mail_pub_size(const struct pub *p)
 {
-    return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n;
+    struct msg_from who = pub_publisher(p);
+    return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n + who.client_id.n +
+           who.username.n;
 }
 
 uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags)
 {
+    struct msg_from who = pub_publisher(p);
     struct pub_head h = {.flags = (uint8_t)flags,
+                         .client_id_len = (uint16_t)who.client_id.n,
+                         .username_len = (uint16_t)who.username.n,
                          .hash = p->hash,
                          .seq = p->seq,
                          .created_ms = p->created_ms,
@@ -63,7 +68,8 @@ uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags)
                          .qos = p->qos,
                          .retain = p->retain};
     d = put_mem(d, bytes_of(&h, sizeof h));
-    return put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload);
+    d = put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload);
+    return put_mem(put_mem(d, who.client_id), who.username);
 }
 
 unsigned mail_get_pub(struct rd *r, struct pub *p)
@@ -83,6 +89,8 @@ unsigned mail_get_pub(struct rd *r, struct pub *p)
                       .origin_session = h.origin_session};
     p->props = rd_take(r, h.props_len);
     p->payload = rd_take(r, h.payload_len);
+    p->who.client_id = rd_take(r, h.client_id_len);
+    if (h.username_len) p->who.username = rd_take(r, h.username_len);
     ASSERT(rd_ok(r));
     return h.flags;
 }

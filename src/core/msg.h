@@ -14,7 +14,8 @@ struct msg {
     uint32_t props_len : 28;
     uint32_t qos : 2; /* the publisher's */
     uint32_t retain : 1;
-    uint8_t bytes[]; /* topic, forwardable properties (encoded), payload */
+    uint32_t has_from : 1; /* a trailer says who published it */
+    uint8_t bytes[];       /* topic, forwardable properties (encoded), payload, trailer */
 };
 _Static_assert(sizeof(struct msg) == 24, "a queued message may cost 64 bytes beside itself");
 
@@ -30,10 +31,54 @@ static inline struct bytes msg_props(const struct blob *b)
     return bytes_of(msg_of(b)->bytes + msg_of(b)->topic_len, msg_of(b)->props_len);
 }
 
+/* The trailer: client identifier, user name, then the length of each (u16).  No trailer: the broker
+ * itself. */
+enum { MSG_FROM_FIXED = 4 };
+struct msg_from {
+    struct bytes client_id, username; /* no user name: p is NULL */
+};
+
+static inline size_t msg_from_size(const struct msg_from *f)
+{
+    return f->client_id.n ? f->client_id.n + f->username.n + MSG_FROM_FIXED : 0;
+}
+
+static inline uint8_t *msg_put_from(uint8_t *d, const struct msg_from *f)
+{
+    if (f->client_id.n == 0) return d;
+    uint16_t lens[2] = {(uint16_t)f->client_id.n, (uint16_t)f->username.n};
+    return put_mem(put_mem(put_mem(d, f->client_id), f->username), bytes_of(lens, sizeof lens));
+}
+
+/* Cuts the trailer off what ends in one. */
+static inline void msg_cut_from(struct bytes *all, struct msg_from *out)
+{
+    uint16_t lens[2];
+    ASSERT(all->n >= MSG_FROM_FIXED);
+    memcpy(lens, all->p + all->n - sizeof lens, sizeof lens);
+    size_t size = (size_t)lens[0] + lens[1] + MSG_FROM_FIXED;
+    ASSERT(size <= all->n);
+    all->n -= size;
+    out->client_id = bytes_of(all->p + all->n, lens[0]);
+    out->username = lens[1] ? bytes_of(all->p + all->n + lens[0], lens[1]) : (struct bytes){0};
+}
+
 static inline struct bytes msg_payload(const struct blob *b)
 {
     size_t before = (size_t)msg_of(b)->topic_len + msg_of(b)->props_len;
-    return bytes_of(msg_of(b)->bytes + before, b->size - sizeof(struct msg) - before);
+    struct bytes rest = bytes_of(msg_of(b)->bytes + before, b->size - sizeof(struct msg) - before);
+    struct msg_from from;
+    if (msg_of(b)->has_from) msg_cut_from(&rest, &from);
+    return rest;
+}
+
+/* Who published it; empty without a trailer. */
+static inline struct msg_from msg_publisher(const struct blob *b)
+{
+    struct bytes all = bytes_of(b->data, b->size);
+    struct msg_from from = {0};
+    if (msg_of(b)->has_from) msg_cut_from(&all, &from);
+    return from;
 }
 
 #endif

@@ -61,6 +61,7 @@ static void pub_of_body(const struct recovery *r, struct bytes body, uint64_t se
     p->props = rd_take(&rd, m.props_len);
     ASSERT(rd_ok(&rd));
     p->payload = bytes_skip(body, sizeof m + m.topic_len + m.props_len);
+    if (m.has_from) msg_cut_from(&p->payload, &p->who);
     p->hash = hash_bytes(p->topic, r->core->seed);
     p->from = sid ? find(r, sid) : NULL; /* for No Local */
 }

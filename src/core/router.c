@@ -7,11 +7,21 @@
 
 /* ---- messages ---- */
 
+struct msg_from pub_publisher(const struct pub *p)
+{
+    const struct session *s = p->from;
+    if (p->who.client_id.n || s == NULL) return p->who;
+    const char *user = s->conn ? s->conn->username : NULL;
+    return (struct msg_from){bytes_of(s->client_id, s->client_id_len),
+                             user ? bytes_str(user) : (struct bytes){0}};
+}
+
 struct blob *pub_blob(struct pub *p)
 {
     if (p->blob) return p->blob;
-    struct blob *b =
-        blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n + p->payload.n));
+    struct msg_from who = pub_publisher(p);
+    struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n +
+                                         p->payload.n + msg_from_size(&who)));
     if (b == NULL) return NULL;
     *msg_of(b) = (struct msg){.seq = p->seq,
                               .created_ms = p->created_ms,
@@ -19,8 +29,10 @@ struct blob *pub_blob(struct pub *p)
                               .expiry_s = p->expiry_s,
                               .props_len = (uint32_t)p->props.n & 0xfffffff,
                               .qos = p->qos & 3u,
-                              .retain = p->retain};
-    put_mem(put_mem(put_mem(msg_of(b)->bytes, p->topic), p->props), p->payload);
+                              .retain = p->retain,
+                              .has_from = who.client_id.n > 0};
+    uint8_t *d = put_mem(put_mem(put_mem(msg_of(b)->bytes, p->topic), p->props), p->payload);
+    msg_put_from(d, &who);
     return p->blob = b;
 }
 
@@ -35,6 +47,7 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
                       .expiry_s = m->expiry_s,
                       .qos = m->qos,
                       .retain = m->retain,
+                      .who = msg_publisher(b),
                       .origin = core->shard,
                       .blob = b};
     p->hash = hash_bytes(p->topic, core->seed);

@@ -61,6 +61,8 @@ static void will_send(struct session *s, bool ends)
                     .created_ms = core->wall_ms,
                     .expiry_s = w->expiry_s,
                     .from = s,
+                    .who = {bytes_of(s->client_id, s->client_id_len),
+                            w->username ? bytes_str(w->username) : (struct bytes){0}},
                     .origin = core->shard,
                     .origin_session = s->id};
     const struct route *r = route_get(core, p.topic, p.hash);
