@@ -67,6 +67,7 @@ struct rjob {
     bool waiting; /* for an answer from `shard` */
     bool hold;    /* until SUBACK is out */
     uint8_t qos;
+    uint64_t variant; /* of the subscription, as the trie knows it */
     uint16_t filter_len, cursor_len, cursor_cap;
     uint8_t *cursor; /* topic to go on after, owned */
     uint64_t *stale; /* topics (hash) whose newer message went out live meanwhile, or NULL */
@@ -199,11 +200,14 @@ struct target {
     union {
         struct session *session;
         struct group *group;
+        struct wsub *wished;
     } to;
     uint32_t subid; /* one identifier, or SUBID_SET_FLAG | index into core->subid_sets */
     uint8_t qos;
-    bool is_group, no_local, retain_as_published;
+    uint8_t kind; /* enum target_kind */
+    bool no_local, retain_as_published;
 };
+enum target_kind { TARGET_SESSION, TARGET_GROUP, TARGET_WISHED };
 
 /* Where messages of one topic go; valid while generation == core->generation. */
 struct route {
@@ -211,6 +215,7 @@ struct route {
     uint64_t generation;
     uint64_t remote; /* bit per other shard with an interest */
     bool durable;    /* some holder here or elsewhere keeps it while away */
+    bool wished;     /* some target decides by the message, see resolve() in router.c */
     uint16_t topic_len;
     uint32_t target_count, target_cap;
     struct target *targets;
@@ -316,7 +321,9 @@ struct core {
     struct list fetching; /* connections whose next message the store is reading */
     uint64_t ids_made, logins_asked;
     bool shutting_down;
-    bool ending;          /* core_free() */
+    bool ending;             /* core_free() */
+    struct target *resolved; /* of one message, see resolve() in router.c */
+    uint32_t resolved_cap;
     struct route scratch; /* last: it ends in a flexible member that it does not use */
 };
 
@@ -398,10 +405,12 @@ void pending_sealed(struct core *core, uint64_t seq);
 MUST_USE int pub_store(struct core *core, struct pub *p);
 
 /* ---- subscribe.c ---- */
-/* A subscription as it was, without SUBACK or retained messages: recovery.  E_FULL, E_NOMEM. */
+/* A subscription as it was, without SUBACK or retained messages: recovery.  block: its wish.
+ * E_FULL, E_NOMEM. */
 int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
-                        uint32_t subid);
-void session_unsubscribe(struct session *s, struct bytes filter); /* likewise */
+                        uint32_t subid, struct bytes block);
+void session_unsubscribe(struct session *s, struct bytes filter,
+                         struct bytes prefix); /* likewise */
 int conn_handle_subscribe(struct cconn *c, struct bytes body);
 int conn_handle_unsubscribe(struct cconn *c, struct bytes body);
 /* Subscriptions of a session ends. */
@@ -445,8 +454,8 @@ static inline struct route *route_cached(struct core *core, struct bytes topic, 
 
 /* Sends p to everyone who wants it, here and on other shards.  Returns whether anybody does. */
 bool router_publish(struct core *core, struct pub *p, const struct route *r);
-/* The local part alone, for messages that came by mail. */
-void router_deliver(struct core *core, struct pub *p, const struct route *r);
+/* The local part alone, for messages that came by mail.  Whether there was anybody. */
+bool router_deliver(struct core *core, struct pub *p, const struct route *r);
 void route_cache_free(struct core *core);
 uint64_t subid_hash(const void *elem, uint64_t seed);
 uint32_t subid_join(struct core *core, uint32_t a, uint32_t b);

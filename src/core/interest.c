@@ -40,7 +40,7 @@ static void on_interest(struct core *core, unsigned src, struct rd *r)
     uint32_t state = mail_u32(r);
     struct bytes text = mail_bytes(r);
     ASSERT(rd_ok(r));
-    struct sub *sub = trie_find(&core->trie, text, src);
+    struct sub *sub = trie_find(&core->trie, text, src, 0);
     if (state == INTEREST_NONE) {
         if (sub) trie_del(&core->trie, sub);
     } else {

@@ -3,6 +3,7 @@
 
 #include "core/mailbox.h"
 #include "core/share.h"
+#include "core/wished.h"
 
 enum { HEAD = 4, KIND_BITS = 8, ENTRY_MAX = 1 << 24, JOURNAL_KEEP = 64 * 1024, SLICE = 256 * 1024 };
 
@@ -81,27 +82,29 @@ void journal_end(struct session *s)
 
 void journal_sub(const struct session *s, const struct sub *sub, struct bytes filter)
 {
-    uint8_t *d = put_sid(s, J_SUB, 16 + filter.n);
+    struct bytes block = sub_block(sub);
+    uint8_t *d = put_sid(s, J_SUB, 24 + filter.n + block.n);
     if (d == NULL) return;
     d = put_u8(mail_put_u32(d, sub->subid), sub->qos);
     d = put_u8(d, (unsigned)sub->no_local | (unsigned)sub->retain_as_published << 1 |
                       (unsigned)sub->retain_handling << 2);
-    journal_put_end(s->core, mail_put_bytes(d, filter));
+    journal_put_end(s->core, mail_put_bytes(mail_put_bytes(d, filter), block));
 }
 
-void journal_unsub(const struct session *s, struct bytes filter)
+void journal_unsub(const struct session *s, struct bytes filter, struct bytes prefix)
 {
-    uint8_t *d = put_sid(s, J_UNSUB, 8 + filter.n);
-    if (d) journal_put_end(s->core, mail_put_bytes(d, filter));
+    uint8_t *d = put_sid(s, J_UNSUB, 16 + filter.n + prefix.n);
+    if (d) journal_put_end(s->core, mail_put_bytes(mail_put_bytes(d, filter), prefix));
 }
 
 void journal_join(const struct session *s, const struct journal_member *m)
 {
-    uint8_t *d = put_sid(s, J_JOIN, 32 + m->name.n + m->filter.n);
+    uint8_t *d = put_sid(s, J_JOIN, 32 + m->name.n + m->filter.n + m->block.n);
     if (d == NULL) return;
     d = mail_put_u32(mail_put_u32(d, m->mid), m->subid);
     d = put_u8(put_u8(d, m->qos), m->retain_as_published);
-    journal_put_end(s->core, mail_put_bytes(mail_put_bytes(d, m->name), m->filter));
+    d = mail_put_bytes(mail_put_bytes(d, m->name), m->filter);
+    journal_put_end(s->core, mail_put_bytes(d, m->block));
 }
 
 void journal_leave(const struct session *s, uint32_t mid)

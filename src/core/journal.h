@@ -70,13 +70,13 @@ void journal_put_end(struct core *core, uint8_t *end);
 void journal_meta(struct session *s);
 void journal_end(struct session *s);
 void journal_sub(const struct session *s, const struct sub *sub, struct bytes filter);
-void journal_unsub(const struct session *s, struct bytes filter);
+void journal_unsub(const struct session *s, struct bytes filter, struct bytes prefix);
 /* A membership; mid names it as sid does a session. */
 struct journal_member {
     uint32_t mid, subid;
     uint8_t qos;
     bool retain_as_published;
-    struct bytes name, filter;
+    struct bytes name, filter, block; /* block: its wish, wish_put() */
 };
 void journal_join(const struct session *s, const struct journal_member *m);
 void journal_leave(const struct session *s, uint32_t mid);

@@ -317,6 +317,12 @@ static void on_end(struct recovery *r, struct session *s, struct rd *rd)
     forget(r, s);
 }
 
+/* What entries have from some day on only. */
+static struct bytes text_if_any(struct rd *rd)
+{
+    return rd_left(rd) ? mail_bytes(rd) : (struct bytes){0};
+}
+
 static void on_sub(struct recovery *r, struct session *s, struct rd *rd)
 {
     struct mqtt_subscription e = {0};
@@ -326,13 +332,15 @@ static void on_sub(struct recovery *r, struct session *s, struct rd *rd)
     e.no_local = bits & 1;
     e.retain_as_published = bits >> 1 & 1;
     e.retain_handling = bits >> 2 & 3;
-    if (session_resubscribe(s, mail_bytes(rd), &e, subid) == E_NOMEM) r->rc = E_NOMEM;
+    struct bytes filter = mail_bytes(rd), block = text_if_any(rd);
+    if (session_resubscribe(s, filter, &e, subid, block) == E_NOMEM) r->rc = E_NOMEM;
 }
 
 static void on_unsub(struct recovery *r, struct session *s, struct rd *rd)
 {
     (void)r;
-    session_unsubscribe(s, mail_bytes(rd));
+    struct bytes filter = mail_bytes(rd);
+    session_unsubscribe(s, filter, text_if_any(rd));
 }
 
 static void on_join(struct recovery *r, struct session *s, struct rd *rd)
@@ -341,7 +349,7 @@ static void on_join(struct recovery *r, struct session *s, struct rd *rd)
     struct mqtt_subscription e = {.qos = rd_u8(rd)};
     e.retain_as_published = rd_u8(rd) != 0;
     struct bytes name = mail_bytes(rd), filter = mail_bytes(rd);
-    if (share_restore(s, mid, name, filter, &e, subid) == E_NOMEM) r->rc = E_NOMEM;
+    if (share_restore(s, mid, name, filter, &e, subid, text_if_any(rd)) == E_NOMEM) r->rc = E_NOMEM;
 }
 
 static void on_leave(struct recovery *r, struct session *s, struct rd *rd)

@@ -154,12 +154,14 @@ void retained_sweep(struct core *core)
 
 /* ---- jobs ---- */
 
-struct rjob *rjob_add(struct session *s, struct bytes filter, uint8_t qos, uint32_t subid)
+struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, uint8_t qos,
+                      uint32_t subid)
 {
     struct core *core = s->core;
     struct rjob *job = mem_calloc(1, sizeof *job + filter.n);
     if (job == NULL) return NULL;
     job->id = ++core->next_token;
+    job->variant = variant;
     job->subid = subid;
     job->shard = core->shard;
     job->hold = true;
@@ -194,12 +196,13 @@ void rjobs_free(struct session *s)
     while (s->rjobs) rjob_free(s, s->rjobs);
 }
 
-void rjobs_cancel(struct session *s, struct bytes filter)
+void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant)
 {
     struct rjob *next;
     for (struct rjob *j = s->rjobs; j; j = next) {
         next = j->next;
-        if (bytes_eq(bytes_of(j->filter, j->filter_len), filter)) rjob_free(s, j);
+        if (j->variant == variant && bytes_eq(bytes_of(j->filter, j->filter_len), filter))
+            rjob_free(s, j);
     }
 }
 

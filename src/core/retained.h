@@ -24,10 +24,12 @@ unsigned retained_owner(const struct core *core, uint64_t topic_hash);
  * stored. */
 void retained_set(struct core *core, struct pub *p);
 /* A job for one SUBSCRIBE entry; held until rjobs_start().  NULL without memory. */
-struct rjob *rjob_add(struct session *s, struct bytes filter, uint8_t qos, uint32_t subid);
+struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, uint8_t qos,
+                      uint32_t subid);
 void rjobs_start(struct session *s);
 void rjobs_free(struct session *s);
-void rjobs_cancel(struct session *s, struct bytes filter); /* after UNSUBSCRIBE [MQTT-3.10.4-2] */
+/* After UNSUBSCRIBE [MQTT-3.10.4-2]. */
+void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant);
 /* Sends a few more retained messages to the session; false: nothing to do just now. */
 bool rjobs_step(struct cconn *c);
 bool rjobs_can_step(const struct cconn *c);

@@ -4,6 +4,7 @@
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
+#include "core/wished.h"
 
 /* ---- messages ---- */
 
@@ -129,27 +130,53 @@ uint32_t subid_join(struct core *core, uint32_t a, uint32_t b)
 
 /* ---- routes ---- */
 
-static bool route_room(struct route *r)
+static bool target_room(struct target **all, uint32_t *cap, uint32_t count)
 {
-    if (r->target_count < r->target_cap) return true;
-    uint32_t cap = r->target_cap ? r->target_cap * 2 : 16;
-    struct target *targets = mem_realloc(r->targets, cap * sizeof *targets);
+    if (count < *cap) return true;
+    uint32_t more = *cap ? *cap * 2 : 16;
+    struct target *targets = mem_realloc(*all, more * sizeof *targets);
     if (targets == NULL) return false;
-    r->targets = targets;
-    r->target_cap = cap;
+    *all = targets;
+    *cap = more;
     return true;
 }
 
 /* One target a session: overlapping subscriptions give one copy with the highest QoS and every
  * identifier [MQTT-3.3.4-2..4], [MQTT-3.3.5-1].  Those with and without No Local stay apart. */
-static struct target *target_of_session(struct core *core, struct route *r, const struct sub *s)
+static struct target *target_of_session(const struct core *core, struct target *all, uint32_t count,
+                                        struct session *session, bool no_local)
 {
-    struct session *session = s->owner.session;
-    if (session->route_mark[s->no_local] == core->route_serial)
-        return &r->targets[session->route_at[s->no_local]];
-    session->route_mark[s->no_local] = core->route_serial;
-    session->route_at[s->no_local] = r->target_count;
+    if (session->route_mark[no_local] == core->route_serial)
+        return &all[session->route_at[no_local]];
+    session->route_mark[no_local] = core->route_serial;
+    session->route_at[no_local] = count;
     return NULL;
+}
+
+/* Adds one more subscription of the same session. */
+static void target_join(struct core *core, struct target *t, const struct target *more)
+{
+    t->qos = (uint8_t)max_u64(t->qos, more->qos);
+    t->retain_as_published |= more->retain_as_published;
+    t->subid = subid_join(core, t->subid, more->subid);
+}
+
+static struct target target_of(const struct sub *s)
+{
+    struct target t = {.subid = s->subid,
+                       .qos = s->qos,
+                       .kind = TARGET_SESSION,
+                       .no_local = s->no_local,
+                       .retain_as_published = s->retain_as_published};
+    t.to.session = s->owner.session;
+    if (s->kind == SUB_GROUP) {
+        t.kind = TARGET_GROUP;
+        t.to.group = s->owner.group;
+    } else if (s->wished) {
+        t.kind = TARGET_WISHED;
+        t.to.wished = wsub_of(s);
+    }
+    return t;
 }
 
 static void route_add(void *ctx, const struct filter *f)
@@ -162,27 +189,18 @@ static void route_add(void *ctx, const struct filter *f)
             r->remote |= (uint64_t)1 << s->owner.shard;
             continue;
         }
-        if (!route_room(r)) {
+        if (!target_room(&r->targets, &r->target_cap, r->target_count)) {
             core->stats.dropped_no_memory++;
             return;
         }
-        struct target *t = s->kind == SUB_SESSION ? target_of_session(core, r, s) : NULL;
-        if (t) {
-            t->qos = (uint8_t)max_u64(t->qos, s->qos);
-            t->retain_as_published |= s->retain_as_published;
-            t->subid = subid_join(core, t->subid, s->subid);
-            continue;
-        }
-        t = &r->targets[r->target_count++];
-        *t = (struct target){.subid = s->subid,
-                             .qos = s->qos,
-                             .no_local = s->no_local,
-                             .is_group = s->kind == SUB_GROUP,
-                             .retain_as_published = s->retain_as_published};
-        if (t->is_group)
-            t->to.group = s->owner.group;
+        struct target new = target_of(s), *t = NULL;
+        r->wished |= new.kind == TARGET_WISHED;
+        if (new.kind == TARGET_SESSION)
+            t = target_of_session(core, r->targets, r->target_count, new.to.session, new.no_local);
+        if (t)
+            target_join(core, t, &new);
         else
-            t->to.session = s->owner.session;
+            r->targets[r->target_count++] = new;
     }
 }
 
@@ -199,6 +217,7 @@ void route_cache_free(struct core *core)
         route_free(core->routes[i].route);
         core->routes[i] = (struct route_slot){0};
     }
+    mem_free(core->resolved);
     mem_free(core->scratch.targets);
     core->scratch = (struct route){0};
 }
@@ -251,14 +270,41 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
 
 /* ---- fan-out ---- */
 
-void router_deliver(struct core *core, struct pub *p, const struct route *r)
+/* Of a route on which some subscriptions wish something, the targets that this message has; one a
+ * session, as without wishes.  They are good until the next call. */
+static uint32_t resolve(struct core *core, struct pub *p, const struct route *r)
+{
+    uint32_t count = 0;
+    core->route_serial++;
+    for (uint32_t i = 0; i < r->target_count; i++) {
+        struct target new = r->targets[i], *t = NULL;
+        if (new.kind == TARGET_WISHED) {
+            if (!wished_wants(core, new.to.wished, p)) continue;
+            new.to.session = new.to.wished->head.sub.owner.session;
+            new.kind = TARGET_SESSION;
+        }
+        if (new.kind == TARGET_SESSION)
+            t = target_of_session(core, core->resolved, count, new.to.session, new.no_local);
+        if (t)
+            target_join(core, t, &new);
+        else if (target_room(&core->resolved, &core->resolved_cap, count))
+            core->resolved[count++] = new;
+        else
+            core->stats.dropped_no_memory++;
+    }
+    return count;
+}
+
+bool router_deliver(struct core *core, struct pub *p, const struct route *r)
 {
     struct images images;
-    images_init(&images, r->target_count > 1);
+    uint32_t count = UNLIKELY(r->wished) ? resolve(core, p, r) : r->target_count;
+    const struct target *targets = UNLIKELY(r->wished) ? core->resolved : r->targets;
+    images_init(&images, count > 1);
     bool upgrade = core->cfg.upgrade_outgoing_qos;
-    for (uint32_t i = 0; i < r->target_count; i++) {
-        const struct target *t = &r->targets[i];
-        if (UNLIKELY(t->is_group)) {
+    for (uint32_t i = 0; i < count; i++) {
+        const struct target *t = &targets[i];
+        if (UNLIKELY(t->kind == TARGET_GROUP)) {
             share_dispatch(core, t->to.group, p);
             continue;
         }
@@ -269,13 +315,14 @@ void router_deliver(struct core *core, struct pub *p, const struct route *r)
             p->retain && t->retain_as_published ? OUTQ_RETAIN : 0; /* [MQTT-3.3.1-12] */
         deliver(core, p, s, qos, flags, t->subid, &images);
     }
+    return count > 0;
 }
 
 bool router_publish(struct core *core, struct pub *p, const struct route *r)
 {
     unsigned owner = core->shard;
     uint64_t remote = r->remote;
-    bool any = r->target_count > 0 || remote != 0;
+    bool any = remote != 0;
     if (UNLIKELY(p->retain)) {
         any = true;
         owner = retained_owner(core, p->hash);
@@ -293,6 +340,6 @@ bool router_publish(struct core *core, struct pub *p, const struct route *r)
         if (UNLIKELY(mail_full(core, dst)) && p->from && p->from->conn)
             conn_pause_on(p->from->conn, &core->mail_waiters);
     }
-    if (r->target_count) router_deliver(core, p, r);
+    if (r->target_count) any |= router_deliver(core, p, r);
     return any;
 }

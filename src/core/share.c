@@ -26,6 +26,8 @@ struct member {              /* a session's membership, on the session's shard *
     uint32_t group, group_serial; /* the owner's, as its last delivery said */
     uint8_t qos;
     bool retain_as_published;
+    uint32_t block_len;
+    uint8_t *block; /* its wish (wish_put()), owned */
     uint16_t name_len, filter_len;
     uint8_t text[]; /* name, filter */
 };
@@ -46,7 +48,23 @@ static uint8_t *put_member(uint8_t *d, const struct member *m)
     return mail_put_u32(mail_put_u32(d, m->index), m->serial);
 }
 
-static size_t member_size(const struct member *m) { return 32u + m->name_len + m->filter_len; }
+static struct bytes member_block(const struct member *m)
+{
+    return bytes_of(m->block, m->block_len);
+}
+
+static struct bytes member_prefix(const struct member *m)
+{
+    struct wish w;
+    wish_get(member_block(m), &w);
+    return w.prefix;
+}
+
+/* Of a letter about it. */
+static size_t member_size(const struct member *m)
+{
+    return 40u + m->name_len + m->filter_len + m->block_len;
+}
 
 static struct ticket member_ticket(const struct member *m)
 {
@@ -65,7 +83,8 @@ static int post_join(struct core *core, const struct member *m)
     uint32_t window = s->conn && m->qos ? s->conn->window : UINT16_MAX;
     uint32_t bits =
         m->qos | (uint32_t)(s->conn != NULL) << 8 | (uint32_t)s->durable << 9 | window << 16;
-    mail_end(core, owner, mail_put_u32(mail_put_u32(put_member(d, m), m->settled), bits));
+    d = mail_put_u32(mail_put_u32(put_member(d, m), m->settled), bits);
+    mail_end(core, owner, mail_put_bytes(d, member_block(m)));
     return 0;
 }
 
@@ -106,15 +125,17 @@ static void member_release(struct core *core, struct member *m)
     if (m->session || m->pending) return;
     core->members[m->index] = NULL;
     if (m->index < core->member_free) core->member_free = m->index;
+    mem_free(m->block);
     mem_free(m);
 }
 
-static struct member **member_find(struct session *s, struct bytes name, struct bytes filter)
+static struct member **member_find(struct session *s, struct bytes name, struct bytes filter,
+                                   struct bytes prefix)
 {
     struct member **at = &s->shares;
     for (; *at; at = &(*at)->next)
         if (bytes_eq(bytes_of((*at)->text, (*at)->name_len), name) &&
-            bytes_eq(member_filter(*at), filter))
+            bytes_eq(member_filter(*at), filter) && bytes_eq(member_prefix(*at), prefix))
             return at;
     return NULL;
 }
@@ -126,22 +147,27 @@ static void member_journal(const struct member *m)
                                      .qos = m->qos,
                                      .retain_as_published = m->retain_as_published,
                                      .name = bytes_of(m->text, m->name_len),
-                                     .filter = member_filter(m)};
+                                     .filter = member_filter(m),
+                                     .block = member_block(m)};
     journal_join(m->session, &j);
 }
 
 int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
-                    const struct mqtt_subscription *opts, uint8_t qos, uint32_t subid)
+                    const struct mqtt_subscription *opts, uint8_t qos, uint32_t subid,
+                    const struct wish *w)
 {
     struct core *core = s->core;
-    struct member **at = member_find(s, name, filter);
+    struct member **at = member_find(s, name, filter, w->prefix);
     struct member *m = at ? *at : NULL;
+    size_t block_len = wish_size(w);
+    uint8_t *block = block_len ? mem_alloc(block_len) : NULL;
+    if (block_len && block == NULL) return E_NOMEM;
     if (m == NULL) {
-        if (core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
-            return E_FULL;
+        if (core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions) goto full;
         m = mem_calloc(1, sizeof *m + name.n + filter.n);
         if (m == NULL || member_slot(core, m) < 0) {
             mem_free(m);
+            mem_free(block);
             return E_NOMEM;
         }
         m->name_len = (uint16_t)name.n;
@@ -156,9 +182,16 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
     m->qos = qos;
     m->retain_as_published = opts->retain_as_published;
     m->subid = subid;
+    if (block) wish_put(block, w);
+    mem_free(m->block);
+    m->block = block;
+    m->block_len = (uint32_t)block_len;
     if (m->mid == 0) m->mid = (uint32_t)rng_next(&core->rng) | 1;
     member_journal(m);
     return post_join(core, m);
+full:
+    mem_free(block);
+    return E_FULL;
 }
 
 /* ---- in the journal ---- */
@@ -182,17 +215,21 @@ static struct member *member_by_mid(const struct session *s, uint32_t mid)
 }
 
 int share_restore(struct session *s, uint32_t mid, struct bytes name, struct bytes filter,
-                  const struct mqtt_subscription *opts, uint32_t subid)
+                  const struct mqtt_subscription *opts, uint32_t subid, struct bytes block)
 {
-    int rc = share_subscribe(s, name, filter, opts, opts->qos, subid);
-    if (rc == 0) (*member_find(s, name, filter))->mid = mid;
+    struct wish w;
+    wish_get(block, &w);
+    int rc = share_subscribe(s, name, filter, opts, opts->qos, subid, &w);
+    if (rc == 0) (*member_find(s, name, filter, w.prefix))->mid = mid;
     return rc;
 }
 
 void share_forget(struct session *s, uint32_t mid)
 {
     const struct member *m = member_by_mid(s, mid);
-    if (m) (void)share_unsubscribe(s, bytes_of(m->text, m->name_len), member_filter(m));
+    if (m)
+        (void)share_unsubscribe(s, bytes_of(m->text, m->name_len), member_filter(m),
+                                member_prefix(m));
 }
 
 bool share_adopt(struct session *s, uint32_t mid, uint32_t *index)
@@ -392,9 +429,10 @@ static void leave(struct session *s, struct member **at)
     core->stats.shared_subscriptions--;
 }
 
-bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter)
+bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter,
+                       struct bytes prefix)
 {
-    struct member **at = member_find(s, name, filter);
+    struct member **at = member_find(s, name, filter, prefix);
     if (at == NULL) return false;
     struct member *m = *at;
     journal_leave(s, m->mid);
@@ -442,6 +480,9 @@ void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)
 void share_free(struct core *core)
 {
     share_groups_free(core);
-    for (uint32_t i = 0; i < core->member_count; i++) mem_free(core->members[i]);
+    for (uint32_t i = 0; i < core->member_count; i++) {
+        if (core->members[i]) mem_free(core->members[i]->block);
+        mem_free(core->members[i]);
+    }
     mem_free(core->members);
 }

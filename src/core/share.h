@@ -7,13 +7,16 @@
 #define CORE_SHARE_H
 
 #include "core/core_int.h"
+#include "core/wish.h"
 
 uint64_t share_group_hash(const void *elem, uint64_t seed);
 /* A SUBSCRIBE entry; also replaces options.  E_NOMEM. */
 MUST_USE int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
-                             const struct mqtt_subscription *opts, uint8_t qos, uint32_t subid);
-bool share_unsubscribe(struct session *s, struct bytes name,
-                       struct bytes filter); /* whether it was there */
+                             const struct mqtt_subscription *opts, uint8_t qos, uint32_t subid,
+                             const struct wish *w);
+/* prefix: of its wish.  Whether it was there. */
+bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter,
+                       struct bytes prefix);
 void share_leave_all(struct session *s);
 void share_online(struct session *s, bool online);
 /* The journal's view of it, see journal.h.  share_restore() and share_forget() do what a journal
@@ -22,7 +25,8 @@ void share_online(struct session *s, bool online);
 uint32_t share_mid(const struct core *core, uint32_t member);
 void share_journal(const struct session *s);
 MUST_USE int share_restore(struct session *s, uint32_t mid, struct bytes name, struct bytes filter,
-                           const struct mqtt_subscription *opts, uint32_t subid);
+                           const struct mqtt_subscription *opts, uint32_t subid,
+                           struct bytes block);
 void share_rejoin(struct session *s); /* recovery is over: the owners of its groups learn of it */
 /* What a group may ask back is in memory: after recovery it is fetched. */
 void share_warm(struct session *s);

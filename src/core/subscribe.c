@@ -5,40 +5,57 @@
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
+#include "core/wished.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { WHY_SIZE = 256 };
 
 /* One SUBSCRIBE packet being worked on. */
 struct order {
     struct cconn *c;
     struct session *s;
     uint32_t subid;
-    bool joins;      /* a shared group is concerned */
-    uint8_t refusal; /* of every entry: a property that cannot be honoured */
-    const char *why;
+    bool joins;         /* a shared group is concerned */
+    struct wish wish;   /* what the packet's properties say, of every entry */
+    bool twice;         /* one of them is there twice */
+    char why[WHY_SIZE]; /* an entry was refused: the Reason String; "" = none */
+    const char *error;  /* and the value of filter-error, if it was a filter; or NULL */
 };
 
-/* Wishes this version cannot fulfil.  A filter must never silently mean something else, so the
- * entries are refused (CONTRACT section 3). */
 static void read_wishes(struct order *o, struct bytes raw)
 {
-    static const char *const wishes[] = {"filter", "$where", "replay", "replay-until",
-                                         "replay-end"};
     struct mqtt_prop prop;
-    for (size_t at = 0; mqtt_props_next(raw, &at, &prop);) {
-        for (size_t i = 0; prop.id == MQTT_P_USER && i < ARRAY_LEN(wishes); i++) {
-            if (!bytes_eq(prop.key, bytes_str(wishes[i]))) continue;
-            o->refusal = MQTT_IMPLEMENTATION_ERROR;
-            o->why = "attribute filters and replay are not available in this version";
-        }
-    }
+    for (size_t at = 0; mqtt_props_next(raw, &at, &prop);)
+        if (prop.id == MQTT_P_USER) wish_property(&o->wish, prop.key, prop.value, &o->twice);
 }
 
-/* Prefixes of the grammar of CONTRACT section 3 that this version does not understand: refused,
- * never treated as a plain topic. */
-static bool prefix_unknown(struct bytes filter)
+PRINTF_LIKE(2, 3) static void explain(struct order *o, const char *fmt, ...)
 {
-    return bytes_starts(filter, "$filter/") || bytes_starts(filter, "$replay/") ||
-           bytes_starts(filter, "$queue/") || bytes_starts(filter, "$share/") ||
-           bytes_starts(filter, "$pub/") || bytes_starts(filter, "$delayed/");
+    va_list args;
+    va_start(args, fmt);
+    (void)vsnprintf(o->why, sizeof o->why, fmt, args);
+    va_end(args);
+}
+
+/* Whether a wish can be fulfilled: 0, or the reason for SUBACK.  It must never silently mean
+ * something else (CONTRACT section 3). */
+static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
+{
+    if (o->twice) {
+        explain(o, "a property of the subscription is given twice");
+        return MQTT_IMPLEMENTATION_ERROR;
+    }
+    if ((w->when.p || w->replay.p) && (in_group || w->queue.n)) {
+        explain(o, "replay is not for groups and queues");
+        return MQTT_IMPLEMENTATION_ERROR;
+    }
+    if (!wish_is_empty(w)) {
+        explain(o, "not available in this version");
+        return MQTT_IMPLEMENTATION_ERROR;
+    }
+    return 0;
 }
 
 /* The filter with the listener's mount point before it, in scratch memory. */
@@ -59,26 +76,62 @@ static bool is_durable(const struct session *s, uint8_t qos)
     return s->durable && (qos > 0 || s->core->cfg.queue_qos0_messages);
 }
 
+static void sub_del(struct session *s, struct sub *sub)
+{
+    if (sub->wished) wished_fini(wsub_of(sub));
+    trie_del(&s->core->trie, sub);
+    s->sub_count--;
+    s->core->stats.subscriptions--;
+}
+
+/* A subscription of this session, not there yet or in the place of another that has a wish where
+ * this has none, or the other way round. */
+static int sub_new(struct session *s, struct bytes filter, const struct wish *w, struct sub **out)
+{
+    struct core *core = s->core;
+    struct trie *t = &core->trie;
+    struct sub *old = *out;
+    if (wish_is_empty(w)) {
+        if (old) sub_del(s, old); /* one name is one subscription */
+        *out = trie_add(t, filter, SUB_SESSION, (uintptr_t)s, &s->subs);
+    } else {
+        struct wsub like;
+        if (old) sub_del(s, old);
+        struct wished *new = trie_add_wished(t, filter, (uintptr_t)s, wished_variant(core, w),
+                                             sizeof like, &s->subs);
+        *out = new ? &new->sub : NULL;
+    }
+    if (*out == NULL) return E_NOMEM;
+    s->sub_count++;
+    core->stats.subscriptions++;
+    if (!(*out)->wished) return 0;
+    int rc = wished_set(wsub_of(*out), w);
+    if (rc < 0) sub_del(s, *out);
+    return rc;
+}
+
 static int plain_subscribe(struct order *o, struct bytes filter, const struct mqtt_subscription *e,
-                           uint8_t qos, bool *is_new)
+                           uint8_t qos, const struct wish *w, bool *is_new)
 {
     struct session *s = o->s;
     struct core *core = s->core;
-    struct sub *sub = trie_find(&core->trie, filter, (uintptr_t)s);
+    struct sub *sub = trie_find(&core->trie, filter, (uintptr_t)s, wished_variant(core, w));
     *is_new = sub == NULL;
-    uint32_t locals = 0, durables = 0;
-    if (sub == NULL) {
-        if (core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
+    uint32_t locals = sub ? sub->filter->local_count : 0,
+             durables = sub ? sub->filter->durable_count : 0;
+    int rc = 0;
+    if (sub == NULL || sub->wished == wish_is_empty(w)) {
+        if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
             return E_FULL;
-        sub = trie_add(&core->trie, filter, SUB_SESSION, (uintptr_t)s, &s->subs);
-        if (sub == NULL) return E_NOMEM;
-        s->sub_count++;
-        core->stats.subscriptions++;
-        locals = sub->filter->local_count - 1;
-    } else {
-        locals = sub->filter->local_count;
+        rc = sub_new(s, filter, w, &sub);
+        if (*is_new && rc == 0) {
+            locals = sub->filter->local_count - 1;
+            durables = sub->filter->durable_count;
+        }
+    } else if (sub->wished) {
+        rc = wished_set(wsub_of(sub), w);
     }
-    durables = sub->filter->durable_count;
+    if (rc < 0) return rc;
     sub->subid = o->subid; /* the new one replaces everything [MQTT-3.8.4-3] */
     sub->qos = qos & 3u;
     sub->no_local = e->no_local;
@@ -92,11 +145,13 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
 }
 
 int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
-                        uint32_t subid)
+                        uint32_t subid, struct bytes block)
 {
     struct order o = {.s = s, .subid = subid};
     bool is_new;
-    return plain_subscribe(&o, filter, e, e->qos, &is_new);
+    struct wish w;
+    wish_get(block, &w);
+    return plain_subscribe(&o, filter, e, e->qos, &w, &is_new);
 }
 
 /* One entry: the reason for SUBACK. */
@@ -105,11 +160,14 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     struct cconn *c = o->c;
     struct core *core = c->core;
     struct bytes group = {0}, filter = e->filter;
-    if (o->refusal) return o->refusal;
+    struct wish w = o->wish;
     int shared = mqtt_share_split(e->filter, &group, &filter);
-    if (shared == E_TOPIC_FILTER) return MQTT_TOPIC_FILTER_INVALID;
-    if (prefix_unknown(filter) || !mqtt_topic_filter_ok(filter, core->cfg.max_topic_levels))
+    if (shared == E_TOPIC_FILTER || wish_split(filter, shared == 0, &w, &filter) < 0)
         return MQTT_TOPIC_FILTER_INVALID;
+    if (filter.n && !mqtt_topic_filter_ok(filter, core->cfg.max_topic_levels))
+        return MQTT_TOPIC_FILTER_INVALID;
+    uint8_t refusal = check_wish(o, &w, shared == 0);
+    if (refusal) return refusal;
     uint8_t qos = (uint8_t)min_u64(e->qos, c->listener->max_qos);
     bool is_new = false;
     int rc = mounted(c, &filter);
@@ -118,26 +176,29 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
         return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
     }
     if (rc == 0 && shared == 0) {
-        rc = share_subscribe(o->s, group, filter, e, qos, o->subid);
+        rc = share_subscribe(o->s, group, filter, e, qos, o->subid, &w);
         o->joins = true;
     } else if (rc == 0) {
-        rc = plain_subscribe(o, filter, e, qos, &is_new);
+        rc = plain_subscribe(o, filter, e, qos, &w, &is_new);
     }
     if (rc < 0) return rc == E_TOPIC_FILTER ? MQTT_TOPIC_FILTER_INVALID : MQTT_QUOTA_EXCEEDED;
     core_log(core, LOG_T_SUBSCRIBE, "%s %u %.*s", o->s->client_id, qos, (int)e->filter.n,
              (const char *)e->filter.p);
     bool retained =
         e->retain_handling == 0 || (e->retain_handling == 1 && is_new); /* [MQTT-3.3.1-9..11] */
-    if (shared != 0 && retained && rjob_add(o->s, filter, qos, o->subid) == NULL)
+    uint64_t variant = wished_variant(core, &w);
+    if (shared != 0 && retained && rjob_add(o->s, filter, variant, qos, o->subid) == NULL)
         core->stats.dropped_no_memory++;
     return qos;
 }
 
-static struct bytes reason_prop(const struct order *o, uint8_t *d)
+/* Reason String and filter-error, into d. */
+static struct bytes reason_props(const struct order *o, uint8_t *start)
 {
-    if (o->why == NULL || !o->c->problem_info) return (struct bytes){0};
-    return bytes_of(d,
-                    (size_t)(mqtt_put_prop_bytes(d, MQTT_P_REASON_STRING, bytes_str(o->why)) - d));
+    if (o->why[0] == 0 || !o->c->problem_info) return (struct bytes){0};
+    uint8_t *d = mqtt_put_prop_bytes(start, MQTT_P_REASON_STRING, bytes_str(o->why));
+    if (o->error) d = mqtt_put_prop_user(d, bytes_str("filter-error"), bytes_str(o->error));
+    return bytes_of(start, (size_t)(d - start));
 }
 
 int conn_handle_subscribe(struct cconn *c, struct bytes body)
@@ -158,8 +219,8 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
         uint8_t reason = subscribe_one(&o, &e);
         reasons[i] = !v5 && reason >= MQTT_UNSPECIFIED_ERROR ? MQTT3_SUBACK_FAILURE : reason;
     }
-    uint8_t block[128];
-    struct bytes props = reason_prop(&o, block);
+    uint8_t block[WHY_SIZE + 64];
+    struct bytes props = reason_props(&o, block);
     if (MQTT_SMALL_MAX + props.n + m.count > c->max_packet) props.n = 0; /* [MQTT-3.9.2-1] */
     uint8_t *end = mqtt_suback_encode(reply, c->version, MQTT_SUBACK, m.packet_id,
                                       bytes_of(reasons, m.count), props); /* [MQTT-3.8.4-1], -6 */
@@ -175,15 +236,14 @@ static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes f
     uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
     struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
     interest_changed(core, &after, filter, locals, durables);
-    trie_del(&core->trie, sub);
-    s->sub_count--;
-    core->stats.subscriptions--;
+    sub_del(s, sub);
     core->generation++;
 }
 
-void session_unsubscribe(struct session *s, struct bytes filter)
+void session_unsubscribe(struct session *s, struct bytes filter, struct bytes prefix)
 {
-    struct sub *sub = trie_find(&s->core->trie, filter, (uintptr_t)s);
+    struct wish w = {.prefix = prefix};
+    struct sub *sub = trie_find(&s->core->trie, filter, (uintptr_t)s, wished_variant(s->core, &w));
     if (sub) plain_unsubscribe(s, sub, filter);
 }
 
@@ -191,18 +251,23 @@ static uint8_t unsubscribe_one(struct cconn *c, struct bytes whole)
 {
     struct session *s = c->session;
     struct bytes group, filter = whole;
+    struct wish w = {0};
     int shared = mqtt_share_split(whole, &group, &filter);
-    if (shared == E_TOPIC_FILTER || !mqtt_topic_filter_ok(filter, c->core->cfg.max_topic_levels))
+    if (shared == E_TOPIC_FILTER || wish_split(filter, shared == 0, &w, &filter) < 0)
+        return MQTT_TOPIC_FILTER_INVALID;
+    if (filter.n && !mqtt_topic_filter_ok(filter, c->core->cfg.max_topic_levels))
         return MQTT_TOPIC_FILTER_INVALID;
     core_log(c->core, LOG_T_UNSUBSCRIBE, "%s %.*s", s->client_id, (int)whole.n,
              (const char *)whole.p);
     if (mounted(c, &filter) < 0) return MQTT_TOPIC_FILTER_INVALID;
     if (shared == 0)
-        return share_unsubscribe(s, group, filter) ? MQTT_SUCCESS : MQTT_NO_SUBSCRIPTION_EXISTED;
-    struct sub *sub = trie_find(&c->core->trie, filter, (uintptr_t)s);
+        return share_unsubscribe(s, group, filter, w.prefix) ? MQTT_SUCCESS
+                                                             : MQTT_NO_SUBSCRIPTION_EXISTED;
+    uint64_t variant = wished_variant(c->core, &w);
+    struct sub *sub = trie_find(&c->core->trie, filter, (uintptr_t)s, variant);
     if (sub == NULL) return MQTT_NO_SUBSCRIPTION_EXISTED;
-    rjobs_cancel(s, filter);
-    journal_unsub(s, filter);
+    rjobs_cancel(s, filter, variant);
+    journal_unsub(s, filter, w.prefix);
     plain_unsubscribe(s, sub, filter);
     return MQTT_SUCCESS;
 }

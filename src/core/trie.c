@@ -38,15 +38,20 @@ static uint64_t edge_hash(const void *elem, uint64_t seed)
     return edge_key(n->parent, bytes_of(n->level, n->len), seed);
 }
 
-static uint64_t sub_key(const struct filter *f, uintptr_t owner, uint64_t seed)
+static uint64_t sub_key(const struct filter *f, uintptr_t owner, uint64_t variant, uint64_t seed)
 {
-    return hash_u64((uint64_t)(uintptr_t)f + hash_u64(owner, seed), seed);
+    return hash_u64((uint64_t)(uintptr_t)f + hash_u64(owner, seed) + variant, seed);
+}
+
+static uint64_t sub_variant(const struct sub *s)
+{
+    return s->wished ? CONTAINER_OF(s, struct wished, sub)->variant : 0;
 }
 
 static uint64_t sub_hash(const void *elem, uint64_t seed)
 {
     const struct sub *s = elem;
-    return sub_key(s->filter, s->owner.shard, seed);
+    return sub_key(s->filter, s->owner.shard, sub_variant(s), seed);
 }
 
 int trie_init(struct trie *t, uint64_t seed)
@@ -207,35 +212,39 @@ static void filter_release(struct trie *t, struct filter *f, enum filter_place p
     mem_free(e);
 }
 
-static struct sub *sub_find(const struct trie *t, const struct filter *f, uintptr_t owner)
+static struct sub *sub_find(const struct trie *t, const struct filter *f, uintptr_t owner,
+                            uint64_t variant)
 {
-    uint64_t hash = sub_key(f, owner, t->seed);
+    uint64_t hash = sub_key(f, owner, variant, t->seed);
     struct sub *s;
     for (size_t pos = hash; (s = ptrmap_next(&t->subs, hash, &pos)) != NULL;)
-        if (s->filter == f && s->owner.shard == owner) return s;
+        if (s->filter == f && s->owner.shard == owner && sub_variant(s) == variant) return s;
     return NULL;
 }
 
-struct sub *trie_find(const struct trie *t, struct bytes text, uintptr_t owner)
+struct sub *trie_find(const struct trie *t, struct bytes text, uintptr_t owner, uint64_t variant)
 {
     enum filter_place place;
     /* Looking up without `create` changes nothing; the cast spares a second, const walk. */
     struct filter *f = filter_get((struct trie *)(uintptr_t)t, text, false, &place);
-    return f ? sub_find(t, f, owner) : NULL;
+    return f ? sub_find(t, f, owner, variant) : NULL;
 }
 
-struct sub *trie_add(struct trie *t, struct bytes text, enum sub_kind kind, uintptr_t owner,
-                     struct sub **list)
+/* Hangs s, which is zero but for its name, in; false: no memory, s is freed. */
+static bool sub_hang(struct trie *t, struct sub *s, struct bytes text, enum sub_kind kind,
+                     uintptr_t owner, struct sub **list)
 {
     enum filter_place place;
-    struct filter *f = filter_get(t, text, true, &place);
-    if (f == NULL) return NULL;
+    struct filter *f = s ? filter_get(t, text, true, &place) : NULL;
+    if (f == NULL) {
+        mem_free(s);
+        return false;
+    }
     if (f->subs == NULL) t->filter_count++;
-    struct sub *s = mem_calloc(1, sizeof *s);
-    if (s == NULL || ptrmap_put(&t->subs, s, sub_key(f, owner, t->seed)) < 0) {
+    if (ptrmap_put(&t->subs, s, sub_key(f, owner, sub_variant(s), t->seed)) < 0) {
         mem_free(s);
         filter_release(t, f, place);
-        return NULL;
+        return false;
     }
     s->filter = f;
     s->place = (uint8_t)place;
@@ -252,7 +261,24 @@ struct sub *trie_add(struct trie *t, struct bytes text, enum sub_kind kind, uint
         if (*list) (*list)->owner_link = &s->owner_next;
         *list = s;
     }
-    return s;
+    return true;
+}
+
+struct sub *trie_add(struct trie *t, struct bytes text, enum sub_kind kind, uintptr_t owner,
+                     struct sub **list)
+{
+    struct sub *s = mem_calloc(1, sizeof *s);
+    return sub_hang(t, s, text, kind, owner, list) ? s : NULL;
+}
+
+struct wished *trie_add_wished(struct trie *t, struct bytes text, uintptr_t owner, uint64_t variant,
+                               size_t size, struct sub **list)
+{
+    struct wished *w = mem_calloc(1, size);
+    if (w == NULL) return NULL;
+    w->sub.wished = 1;
+    w->variant = variant;
+    return sub_hang(t, &w->sub, text, SUB_SESSION, owner, list) ? w : NULL;
 }
 
 void trie_del(struct trie *t, struct sub *s)

@@ -44,6 +44,15 @@ struct sub {
     uint8_t qos : 2;
     uint8_t no_local : 1, retain_as_published : 1, retain_handling : 2;
     uint8_t durable : 1; /* the holder keeps messages while it is away */
+    uint8_t wished : 1;  /* it is the beginning of a struct wished */
+};
+
+/* A session's subscription that wishes something (wish.h); one more struct of its own room lies
+ * behind it, see wished.h. */
+struct wished {
+    struct sub sub;
+    uint64_t
+        variant; /* its name among the session's subscriptions on this filter; 0: the plain one */
 };
 
 struct trie {
@@ -58,12 +67,17 @@ struct trie {
 MUST_USE int trie_init(struct trie *t, uint64_t seed);
 void trie_fini(struct trie *t); /* every sub has been removed */
 
-/* The subscription of that owner on a valid filter, NULL when there is none. */
-struct sub *trie_find(const struct trie *t, struct bytes filter, uintptr_t owner);
+/* The subscription of that owner on a valid filter, NULL when there is none.  variant: which of
+ * several; 0 for all that have no name of their own. */
+struct sub *trie_find(const struct trie *t, struct bytes filter, uintptr_t owner, uint64_t variant);
 /* Adds one (not there yet); `list` heads the owner's subscriptions, may be NULL.  The fields below
  * `owner` are the caller's to fill.  NULL without memory: nothing has changed. */
 MUST_USE struct sub *trie_add(struct trie *t, struct bytes filter, enum sub_kind kind,
                               uintptr_t owner, struct sub **list);
+/* The same of a session that wishes something: `size` bytes, of which struct wished is the first
+ * part and the rest is zero; freed by trie_del(), what it points to is the caller's. */
+MUST_USE struct wished *trie_add_wished(struct trie *t, struct bytes filter, uintptr_t owner,
+                                        uint64_t variant, size_t size, struct sub **list);
 void trie_del(struct trie *t, struct sub *s);       /* frees s and what it held alone */
 void trie_set_durable(struct sub *s, bool durable); /* the only way to change it */
 /* Writes the filter's text, at most MQTT_TOPIC_MAX bytes; returns its length. */

@@ -110,9 +110,9 @@ static void every_filter_that_matches_is_found_once(void **state)
                 trie_del(&t, subs[i]);
                 subs[i] = NULL;
             } else if (random_filter(&r, filters[i], true)[0]) {
-                assert_null(trie_find(&t, bytes_str(filters[i]), i + 1));
+                assert_null(trie_find(&t, bytes_str(filters[i]), i + 1, 0));
                 subs[i] = add(&t, filters[i], i + 1);
-                assert_ptr_equal(trie_find(&t, bytes_str(filters[i]), i + 1), subs[i]);
+                assert_ptr_equal(trie_find(&t, bytes_str(filters[i]), i + 1, 0), subs[i]);
                 size_t n = trie_filter_text(subs[i], text);
                 assert_int_equal(n, strlen(filters[i]));
                 assert_memory_equal(text, filters[i], n);
