@@ -17,6 +17,8 @@ static int64_t tcp_read(struct transport *t, void *to, size_t size)
     return tcp_result(recv(t->fd, to, size, 0));
 }
 
+int64_t tcp_peek(int fd, void *to, size_t size) { return tcp_result(recv(fd, to, size, MSG_PEEK)); }
+
 static int64_t tcp_writev(struct transport *t, const struct iovec *parts, int count)
 {
     if (count == 1)

@@ -54,5 +54,7 @@ static inline unsigned transport_ready(const struct transport *t, unsigned wante
 }
 
 extern const struct transport_ops tcp_transport; /* TCP and unix sockets */
+/* What a read would give, which stays there; results as those of read. */
+int64_t tcp_peek(int fd, void *to, size_t size);
 
 #endif

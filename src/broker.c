@@ -99,6 +99,11 @@ static void log_who(struct broker *b)
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
         const char *who = who_may_connect(l);
+        if (l->proxy_version)
+            log_printf(b->log, LOG_T_NOTICE,
+                       "Listener %u believes the PROXY headers of whoever reaches it: let only the "
+                       "proxy reach it.",
+                       l->port);
         if (l->port)
             log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s.", l->port,
                        l->address ? " on " : " on every address", l->address ? l->address : "",
@@ -111,7 +116,7 @@ static void log_who(struct broker *b)
                  "Nothing is kept on disk: sessions and retained messages end with this process.");
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
-        if (l->port == 0 || !l->core.allow_anonymous || l->tls) continue;
+        if (l->port == 0 || !l->core.allow_anonymous || l->tls || l->proxy_version) continue;
         log_printf(b->log, LOG_T_NOTICE,
                    "Try: mosquitto_sub -p %u -v -t 'hello/#'   and: mosquitto_pub -p %u -t "
                    "hello/world -m hi",

@@ -19,6 +19,8 @@ struct conf_listener {
     char *file;
     struct tls_context *tls; /* NULL: without TLS */
     bool require_certificate;
+    uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */
+    bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */
     const struct passwords *passwords; /* in conf.password_files, or NULL: names are not checked */
     struct core_listener core;         /* strings owned here */
 };

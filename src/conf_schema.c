@@ -193,8 +193,25 @@ static const struct conf_directive schema[] = {
      OWN(prefix, "text, at most 50 bytes"),
      .help = "auto_id_prefix for this listener alone."},
     UNUSED("packet_buffer_size", "a connection's buffer grows with the data that arrives"),
-    LATER("enable_proxy_protocol"),
-    LATER("proxy_protocol_v2_require_tls"),
+    {.name = "enable_proxy_protocol",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.proxy_version),
+     .kind = CONF_NUMBER,
+     .min = 1,
+     .max = 2,
+     .help = "Whoever connects must begin with a PROXY header of this version, and the address in "
+             "it is the client's from then on. Only a proxy may be able to reach the listener, as "
+             "it is believed. With certfile, TLS comes behind the header. Default: no header."},
+    {.name = "proxy_protocol_v2_require_tls",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.proxy_needs_tls),
+     .kind = CONF_BOOL,
+     .initial = "false",
+     .help = "Refuse clients that did not come to the proxy by TLS, as its header says. "
+             "require_certificate and use_identity_as_username too go by the header of version 2 "
+             "when the listener itself does not speak TLS."},
 
     {.name = "per_listener_settings",
      .section = "Who may connect",

@@ -105,8 +105,15 @@ static int check_whole(struct conf_reader *r, const struct conf_tls *t,
         if (t->text[CONF_TLS_KEY] == NULL)
             return fail_half(r, l, t->line[i], names[i], names[CONF_TLS_KEY]);
     }
-    if (t->require_certificate && t->text[CONF_TLS_CERT] == NULL)
+    bool told = l->proxy_version == 2 && t->text[CONF_TLS_CERT] == NULL; /* by the proxy */
+    if (t->require_certificate && t->text[CONF_TLS_CERT] == NULL && !told)
         return fail_half(r, l, t->require_line, "require_certificate", names[CONF_TLS_CERT]);
+    if (t->subject_is_user && told)
+        return fail_at(r, l, t->user_line,
+                       "'use_subject_as_username' needs 'certfile': a proxy tells the common name "
+                       "only; there is 'use_identity_as_username'");
+    if (l->proxy_needs_tls && l->proxy_version != 2)
+        return fail_at(r, l, 0, "'proxy_protocol_v2_require_tls' needs 'enable_proxy_protocol 2'");
     if (t->identity_is_user && t->subject_is_user)
         return fail_at(r, l, t->user_line,
                        "either 'use_identity_as_username' or 'use_subject_as_username', not both");
@@ -139,6 +146,8 @@ static void warn_of_files(struct conf_reader *r, const struct conf_tls *t,
 int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, struct conf_listener *l)
 {
     int rc = check_whole(r, t, l);
+    l->require_certificate = t->require_certificate;
+    l->core.certificate_is_user = t->identity_is_user || t->subject_is_user;
     if (rc < 0 || t->text[CONF_TLS_CERT] == NULL) return rc;
     struct tls_error error = {0};
     struct tls_options options = {
@@ -157,8 +166,6 @@ int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, struct conf
                 : t->subject_is_user ? TLS_USER_SUBJECT
                                      : TLS_USER_NONE,
     };
-    l->require_certificate = t->require_certificate;
-    l->core.certificate_is_user = options.user != TLS_USER_NONE;
     rc = tls_context_new(&l->tls, &options, &error);
     if (rc == 0) warn_of_files(r, t, l);
     if (rc != E_INVALID) return rc;

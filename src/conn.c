@@ -1,12 +1,11 @@
 /* A connection's bytes: read into the shard's memory, given to the core, and the core's output
  * written.  The first packet decides on which shard the connection lives; it is then handed over
- * once, with what was read.  The shard's thread. */
+ * once, with what was read.  What comes before MQTT is conn_begin.c's.  The shard's thread. */
 #include "conn.h"
 
 #include "base/mem.h"
 #include "mqtt/packet.h"
 #include "net/address.h"
-#include "tls/tls.h"
 #include <stdio.h>
 
 enum {
@@ -23,8 +22,8 @@ static void conn_arrive(struct shard *s, struct shard_task *t);
 
 /* ---- opening and closing ---- */
 
-static struct conn *conn_new(struct shard *s, struct listener *l, const struct conf_listener *conf,
-                             const struct transport *t, const char *peer)
+struct conn *conn_new(struct shard *s, struct listener *l, const struct conf_listener *conf,
+                      const struct transport *t, const char *peer)
 {
     struct conn *c = mem_calloc(1, sizeof *c);
     if (c == NULL) return NULL;
@@ -43,27 +42,13 @@ static struct conn *conn_new(struct shard *s, struct listener *l, const struct c
     return c;
 }
 
-void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
-                 const char *peer)
-{
-    struct transport t = {.ops = &tcp_transport, .fd = fd};
-    int rc = conf->tls ? tls_open(&t, conf->tls, fd) : 0;
-    struct conn *c = rc == 0 ? conn_new(s, l, conf, &t, peer) : NULL;
-    if (c) c->greets = conf->tls != NULL;
-    if (c == NULL) {
-        t.ops->close(&t);
-        shard_dismiss(s, l);
-    } else if (loop_want(s->loop, &c->source, LOOP_READ) < 0) {
-        conn_free(c, E_IO);
-    }
-}
-
 /* Its memory goes at the end of the turn. */
 static void conn_bury(struct conn *c)
 {
     c->dead = true;
     buf_fini(&c->rest);
     mem_free(c->peer);
+    mem_free(c->proved_user);
     list_del(&c->link);
     list_push(&c->shard->dead, &c->link);
 }
@@ -88,7 +73,7 @@ static void last_second(struct conn *c)
 
 /* The client may be in the middle of sending: a reset would take from it the packet that says what
  * was wrong.  So its input is read and thrown away for a while. */
-static void conn_linger(struct conn *c)
+void conn_linger(struct conn *c)
 {
     if (c->core) core_conn_closed(c->core, 0);
     c->core = NULL;
@@ -105,7 +90,7 @@ static unsigned wanted(const struct conn *c)
     return (c->paused ? 0u : LOOP_READ) | (c->want_write ? LOOP_WRITE : 0u);
 }
 
-static void conn_want(struct conn *c)
+void conn_want(struct conn *c)
 {
     unsigned events = transport_watch(&c->transport, wanted(c));
     if (loop_want(c->shard->loop, &c->source, events) < 0) conn_free(c, E_IO);
@@ -114,26 +99,6 @@ static void conn_want(struct conn *c)
 static bool crossed(const struct conn *c)
 {
     return c->transport.read_needs_write || c->transport.write_needs_read;
-}
-
-/* ---- the transport's handshake ---- */
-
-static void conn_greet(struct conn *c)
-{
-    char why[200];
-    if (++c->shard->greetings > GREET_BATCH) return; /* the loop tells again, after the others */
-    int rc = c->transport.ops->handshake(&c->transport);
-    c->greets = rc == E_AGAIN;
-    if (rc == 0 || rc == E_AGAIN) {
-        conn_want(c);
-    } else if (rc == E_EOF) {
-        conn_free(c, rc);
-    } else { /* it may have been told why: let it read that */
-        c->transport.ops->explain(&c->transport, why, sizeof why);
-        log_printf(c->shard->set->log, LOG_T_NOTICE, "refused %s: the TLS handshake failed: %s.",
-                   c->peer, why);
-        conn_linger(c);
-    }
 }
 
 /* ---- input ---- */
@@ -151,15 +116,22 @@ static size_t feed(struct conn *c, struct bytes in)
     return c->ended ? in.n : used;
 }
 
+/* By the transport, or by the proxy's word; empty: nobody. */
+static struct bytes proved_user(const struct conn *c)
+{
+    return c->proved_user ? bytes_str(c->proved_user) : c->transport.ops->user(&c->transport);
+}
+
 static int adopt(struct conn *c)
 {
     list_del(&c->link);
     list_push(&c->shard->conns, &c->link);
     int rc = core_conn_open(c->shard->core, &c->core, &c->conf->core, c->peer, c);
-    struct bytes user = c->transport.ops->user(&c->transport);
+    struct bytes user = proved_user(c);
     if (rc == 0 && user.n) rc = core_conn_prove(c->core, user);
     mem_free(c->peer);
-    c->peer = NULL;
+    mem_free(c->proved_user);
+    c->peer = c->proved_user = NULL;
     return rc;
 }
 
@@ -175,8 +147,7 @@ static int home_of(const struct conn *c, struct bytes in, unsigned *home)
     if (rc == E_AGAIN) return rc;
     if (rc < 0 || f.type != MQTT_CONNECT) return 0;
     if (mqtt_connect_decode(bytes_of(in.p + f.head_len, f.body_len), &m) < 0) return 0;
-    struct bytes user =
-        c->conf->core.certificate_is_user ? c->transport.ops->user(&c->transport) : m.username;
+    struct bytes user = c->conf->core.certificate_is_user ? proved_user(c) : m.username;
     struct bytes id = c->conf->core.use_username_as_clientid ? user : m.client_id;
     if (id.n) *home = core_home(id, s->set->count, s->set->seed);
     return 0;
@@ -190,6 +161,7 @@ struct arrival {
     struct listener *listener;
     const struct conf_listener *conf;
     char peer[ADDRESS_TEXT_MAX];
+    char *proved_user; /* owned */
     size_t size;
     uint8_t bytes[]; /* read so far */
 };
@@ -205,7 +177,9 @@ static void hand_over(struct conn *c, struct shard *to, struct bytes in)
                           .transport = c->transport,
                           .listener = c->listener,
                           .conf = c->conf,
+                          .proved_user = c->proved_user,
                           .size = in.n};
+    c->proved_user = NULL;
     snprintf(a->peer, sizeof a->peer, "%s", c->peer);
     put_mem(a->bytes, in);
     loop_del(c->shard->loop, &c->source);
@@ -250,8 +224,9 @@ static void conn_arrive(struct shard *s, struct shard_task *t)
     struct conn *c = conn_new(s, a->listener, a->conf, &a->transport, a->peer);
     if (c == NULL) {
         a->transport.ops->close(&a->transport);
+        mem_free(a->proved_user);
         shard_dismiss(s, a->listener);
-    } else if (adopt(c) < 0) {
+    } else if (c->proved_user = a->proved_user, adopt(c) < 0) {
         conn_free(c, E_NOMEM);
     } else {
         struct bytes in = bytes_of(a->bytes, a->size);
@@ -356,8 +331,8 @@ void conn_service(struct conn *c, unsigned events)
 static void conn_ready(struct loop_source *source, unsigned events)
 {
     struct conn *c = CONTAINER_OF(source, struct conn, source);
-    if (UNLIKELY(c->greets)) {
-        conn_greet(c);
+    if (UNLIKELY(c->begins)) {
+        conn_begin_ready(c);
         return;
     }
     bool were_crossed = crossed(c);

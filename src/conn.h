@@ -5,6 +5,12 @@
 
 #include "shard_int.h"
 
+enum conn_begin {
+    CONN_SPEAKS,    /* nothing: MQTT */
+    CONN_ANNOUNCED, /* a proxy's header */
+    CONN_GREETS,    /* the transport's handshake */
+};
+
 struct conn {
     struct loop_source source;
     struct transport transport;
@@ -13,10 +19,11 @@ struct conn {
     const struct conf_listener *conf;
     struct cconn *core;   /* NULL before CONNECT */
     char *peer;           /* owned, until the core has its own */
+    char *proved_user;    /* by a proxy's word; likewise; NULL: nobody */
     struct buf rest;      /* read, not consumed */
     struct list link;     /* in shard->fresh, conns, lingering or dead */
     uint64_t deadline_ms; /* while fresh or lingering */
-    bool greets;          /* the transport's handshake is not over */
+    uint8_t begins;       /* enum conn_begin: what is to come before MQTT */
     bool paused;          /* the core does not want more for now */
     bool ended;           /* the core ignores further input */
     bool want_write;      /* the socket takes no more for now */
@@ -25,12 +32,22 @@ struct conn {
     bool dead;            /* freed, but for its memory */
 };
 
-/* Takes an accepted socket; peer is copied.  Without memory it is closed. */
+/* conn_begin.c: takes an accepted socket; peer is copied.  Without memory it is closed. */
 void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
                  const char *peer);
 /* What core_next_ready() says of a connection. */
 void conn_service(struct conn *c, unsigned events);
 /* Ends it; `why` as for core_conn_closed(). */
 void conn_free(struct conn *c, int why);
+
+/* ---- between conn.c and conn_begin.c ---- */
+
+/* In s->fresh; peer is copied.  NULL without memory: t is the caller's then. */
+struct conn *conn_new(struct shard *s, struct listener *l, const struct conf_listener *conf,
+                      const struct transport *t, const char *peer);
+void conn_want(struct conn *c); /* tells the loop what is waited for; may free c */
+/* It is over, but its input is read and thrown away for a while. */
+void conn_linger(struct conn *c);
+void conn_begin_ready(struct conn *c); /* an event while c->begins */
 
 #endif

@@ -95,6 +95,15 @@ static const struct metrics_row rows[] = {
     {"connections/socket/count", sockets, DECIMAL},
 };
 
+FIGURE(proxy_refused, in->shell.proxy_refused)
+FIGURE(handshakes_failed, in->shell.handshakes_failed)
+
+/* Ours, below $SYS/sluice/: who was not let in, or has to wait. */
+static const struct metrics_row own_rows[] = {
+    {"refused/proxy_header", proxy_refused, DECIMAL},
+    {"refused/tls_handshake", handshakes_failed, DECIMAL},
+};
+
 /* Below $SYS/broker/load/, each with /1min, /5min, /15min: events a minute. */
 static const struct metrics_row loads[LOADS] = {
     {"messages/received", messages_received, DECIMAL},
@@ -108,7 +117,12 @@ static const struct metrics_row loads[LOADS] = {
     {"connections", connections, DECIMAL},
 };
 
-enum { VERSION_TOPIC = ARRAY_LEN(rows), LOAD_TOPICS, TOPICS = LOAD_TOPICS + LOADS * SPANS };
+enum {
+    VERSION_TOPIC = ARRAY_LEN(rows),
+    LOAD_TOPICS,
+    OWN_TOPICS = LOAD_TOPICS + LOADS * SPANS,
+    TOPICS = OWN_TOPICS + ARRAY_LEN(own_rows),
+};
 
 int metrics_new(struct metrics **out, const char *version)
 {
@@ -137,16 +151,28 @@ void metrics_forget(struct metrics *metrics)
     memset(metrics->emitted, 0, TOPICS * sizeof *metrics->emitted);
 }
 
+/* Every member is a count of the same type, so that a new one cannot be forgotten here. */
+static void add_all(void *sum, const void *one, size_t size)
+{
+    for (size_t at = 0; at < size; at += sizeof(uint64_t)) {
+        uint64_t a, b;
+        memcpy(&a, (uint8_t *)sum + at, sizeof a);
+        memcpy(&b, (const uint8_t *)one + at, sizeof b);
+        a += b;
+        memcpy((uint8_t *)sum + at, &a, sizeof a);
+    }
+}
+
 void metrics_add(struct core_stats *sum, const struct core_stats *one)
 {
-    /* Every member is a count of the same type, so that a new one cannot be forgotten here. */
-    enum { MEMBERS = sizeof *sum / sizeof(uint64_t) };
     _Static_assert(sizeof *sum % sizeof(uint64_t) == 0, "only uint64_t members");
-    uint64_t a[MEMBERS], b[MEMBERS];
-    memcpy(a, sum, sizeof a);
-    memcpy(b, one, sizeof b);
-    for (size_t i = 0; i < MEMBERS; i++) a[i] += b[i];
-    memcpy(sum, a, sizeof a);
+    add_all(sum, one, sizeof *sum);
+}
+
+void metrics_add_shell(struct shard_stats *sum, const struct shard_stats *one)
+{
+    _Static_assert(sizeof *sum % sizeof(uint64_t) == 0, "only uint64_t members");
+    add_all(sum, one, sizeof *sum);
 }
 
 struct emitter {
@@ -164,15 +190,21 @@ static void metrics_emit(const struct emitter *e, unsigned index, const char *to
     e->emit(e->ctx, topic, value);
 }
 
-static void metrics_emit_rows(const struct emitter *e, const struct metrics_input *in)
+static void metrics_emit_row(const struct emitter *e, const struct metrics_input *in,
+                             unsigned index, const char *above, const struct metrics_row *row)
 {
     char topic[TOPIC_MAX], value[VALUE_MAX];
-    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) {
-        snprintf(topic, sizeof topic, "$SYS/broker/%s", rows[i].topic);
-        snprintf(value, sizeof value, "%" PRIu64 "%s", rows[i].value_of(e->m, in),
-                 rows[i].kind == SECONDS ? " seconds" : "");
-        metrics_emit(e, i, topic, value);
-    }
+    snprintf(topic, sizeof topic, "$SYS/%s/%s", above, row->topic);
+    snprintf(value, sizeof value, "%" PRIu64 "%s", row->value_of(e->m, in),
+             row->kind == SECONDS ? " seconds" : "");
+    metrics_emit(e, index, topic, value);
+}
+
+static void metrics_emit_rows(const struct emitter *e, const struct metrics_input *in)
+{
+    for (unsigned i = 0; i < ARRAY_LEN(rows); i++) metrics_emit_row(e, in, i, "broker", &rows[i]);
+    for (unsigned i = 0; i < ARRAY_LEN(own_rows); i++)
+        metrics_emit_row(e, in, OWN_TOPICS + i, "sluice", &own_rows[i]);
     metrics_emit(e, VERSION_TOPIC, "$SYS/broker/version", e->m->version);
 }
 

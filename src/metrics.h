@@ -4,11 +4,13 @@
 #define SRC_METRICS_H
 
 #include "core/core.h"
+#include "shard.h"
 
 struct metrics;
 
 struct metrics_input {
     struct core_stats stats;   /* of all shards, metrics_add() */
+    struct shard_stats shell;  /* likewise, metrics_add_shell() */
     uint64_t sockets;          /* gauge: connections of all listeners, also before CONNECT */
     uint64_t sockets_accepted; /* counter: connections accepted since the start */
     uint64_t heap, heap_max;   /* bytes; heap_max 0: metrics remembers the largest heap it saw */
@@ -19,6 +21,7 @@ struct metrics_input {
 
 /* Adds the counters and gauges of one shard. */
 void metrics_add(struct core_stats *sum, const struct core_stats *one);
+void metrics_add_shell(struct shard_stats *sum, const struct shard_stats *one);
 
 /* version: of the broker, "0.1.0"; copied. */
 MUST_USE int metrics_new(struct metrics **out, const char *version); /* E_NOMEM */

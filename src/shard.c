@@ -528,6 +528,7 @@ void shards_free(struct shard_set **set_ptr)
 unsigned shards_count(const struct shard_set *set) { return set->count; }
 struct shard *shards_at(struct shard_set *set, unsigned index) { return &set->shards[index]; }
 struct core *shard_core(struct shard *s) { return s->core; }
+const struct shard_stats *shard_stats(const struct shard *s) { return &s->stats; }
 
 void shards_limit(struct shard_set *set, const struct shard_limits *limits)
 {

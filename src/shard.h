@@ -16,6 +16,13 @@ struct shard_task {
     void (*run)(struct shard *s, struct shard_task *t);
 };
 
+/* What a shard counts of connections before their CONNECT; the rest is struct core_stats.  Every
+ * member is a counter or gauge of this type: they are added up. */
+struct shard_stats {
+    uint64_t proxy_refused;     /* no PROXY header, or one that the listener does not want */
+    uint64_t handshakes_failed; /* of TLS */
+};
+
 /* Limits over all shards. */
 struct shard_limits {
     int64_t max_clients, max_connections; /* -1: none */
@@ -47,6 +54,7 @@ void shard_post(struct shard *s, struct shard_task *t);
 
 /* On the shard's thread, in tasks. */
 struct core *shard_core(struct shard *s);
+const struct shard_stats *shard_stats(const struct shard *s);
 /* A reload: settings, and the options of listeners whose sockets stay as they are.  conf outlives
  * the shard. */
 void shard_configure(struct shard *s, const struct conf *conf);

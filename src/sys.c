@@ -14,6 +14,7 @@ enum { LOG_LINES_MAX = 1000 }; /* on their way to `log_dest topic` */
 struct question {
     struct shard_task task;
     struct core_stats stats;
+    struct shard_stats shell;
     sem_t *answered;
 };
 
@@ -79,10 +80,11 @@ static void question_run(struct shard *s, struct shard_task *t)
 {
     struct question *q = CONTAINER_OF(t, struct question, task);
     q->stats = *core_stats(shard_core(s));
+    q->shell = *shard_stats(s);
     sem_post(q->answered);
 }
 
-static void gather(struct sys *sys, struct core_stats *sum)
+static void gather(struct sys *sys, struct metrics_input *sum)
 {
     unsigned count = shards_count(sys->shards);
     for (unsigned i = 0; i < count; i++) {
@@ -93,7 +95,10 @@ static void gather(struct sys *sys, struct core_stats *sum)
     for (unsigned i = 0; i < count; i++)
         while (sem_wait(&sys->answered) < 0) {
         } /* EINTR */
-    for (unsigned i = 0; i < count; i++) metrics_add(sum, &sys->questions[i].stats);
+    for (unsigned i = 0; i < count; i++) {
+        metrics_add(&sum->stats, &sys->questions[i].stats);
+        metrics_add_shell(&sum->shell, &sys->questions[i].shell);
+    }
 }
 
 static void news_run(struct shard *s, struct shard_task *t)
@@ -127,7 +132,7 @@ void sys_update(struct sys *sys, uint64_t now_ms)
                                .uptime_s = (now_ms - sys->started_ms) / 1000};
     struct news *n = mem_calloc(1, sizeof *n);
     if (n == NULL) return;
-    gather(sys, &in.stats);
+    gather(sys, &in);
     n->task.run = news_run;
     metrics_update(sys->metrics, &in, (double)(now_ms - sys->last_ms) / 1000, emit, n);
     sys->last_ms = now_ms;

@@ -18,7 +18,7 @@ REFUSED = [  # what this version does not have yet
     "tls_keyform engine",
     "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
     "topic # both", "history #", "queue jobs", "filter hot a > 1", "http_dir /var/www",
-    "dead_letter true", "queue_auto_create true", "enable_proxy_protocol true",
+    "dead_letter true", "queue_auto_create true",
 ]
 WRONG = [  # and what is not right
     "no_such_directive 1", "max_qos 3", "max_qos two", "allow_anonymous maybe", "max_connections many",
@@ -29,6 +29,7 @@ WRONG = [  # and what is not right
     "certfile /etc/cert.pem", "keyfile /etc/key.pem", "cafile /etc/ca.pem", "require_certificate true",
     "use_identity_as_username true", "use_subject_as_username true", "tls_version tlsv1", "tls_version 3",
     "tls_keyform der", "durability sometimes", "durability interval", "persistence_file x/",
+    "enable_proxy_protocol true", "enable_proxy_protocol 3",
     "persistent_client_expiration 5", "accept_protocol_versions 6", "allow_anonymous",
 ]
 GOOD = [  # mosquitto's, taken over or ignored with a reason

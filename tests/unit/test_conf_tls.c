@@ -100,6 +100,34 @@ static void what_is_half_is_refused(void **state)
         "main.conf:7: either 'use_identity_as_username' or 'use_subject_as_username', not both");
 }
 
+static void behind_a_proxy_its_header_tells_of_certificates(void **state)
+{
+    (void)state;
+    const struct conf *c = good("listener 1883\nenable_proxy_protocol 2\n"
+                                "proxy_protocol_v2_require_tls true\nrequire_certificate true\n"
+                                "use_identity_as_username true\n");
+    assert_int_equal(c->listeners[0].proxy_version, 2);
+    assert_true(c->listeners[0].proxy_needs_tls);
+    assert_true(c->listeners[0].require_certificate);
+    assert_true(c->listeners[0].core.certificate_is_user);
+    assert_null(c->listeners[0].tls);
+    c = good(filled("listener 8883\nenable_proxy_protocol 1\n" CERT KEY));
+    assert_int_equal(c->listeners[0].proxy_version, 1);
+    assert_non_null(c->listeners[0].tls);
+    bad("listener 1883\nenable_proxy_protocol 1\nproxy_protocol_v2_require_tls true\n",
+        "main.conf:1: 'proxy_protocol_v2_require_tls' needs 'enable_proxy_protocol 2'");
+    bad("listener 1883\nenable_proxy_protocol 1\nrequire_certificate true\n",
+        "main.conf:3: 'require_certificate' needs 'certfile': without it the listener would not "
+        "speak TLS");
+    bad("listener 1883\nenable_proxy_protocol 2\nrequire_certificate true\n"
+        "use_subject_as_username true\n",
+        "main.conf:4: 'use_subject_as_username' needs 'certfile': a proxy tells the common name "
+        "only; there is 'use_identity_as_username'");
+    bad("listener 1883\nenable_proxy_protocol 3\n",
+        "main.conf:2: 'enable_proxy_protocol' cannot be '3': use a whole "
+        "number, 1 to 2");
+}
+
 static void what_is_wrong_is_told_with_its_line(void **state)
 {
     (void)state;
@@ -143,9 +171,13 @@ static void a_certificate_that_is_out_of_date(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        A_TEST(each_listener_has_its_own),     A_TEST(the_default_listener_may_speak_it),
-        A_TEST(what_is_half_is_refused),       A_TEST(what_is_wrong_is_told_with_its_line),
-        A_TEST(a_key_that_everybody_can_read), A_TEST(a_certificate_that_is_out_of_date),
+        A_TEST(each_listener_has_its_own),
+        A_TEST(behind_a_proxy_its_header_tells_of_certificates),
+        A_TEST(the_default_listener_may_speak_it),
+        A_TEST(what_is_half_is_refused),
+        A_TEST(what_is_wrong_is_told_with_its_line),
+        A_TEST(a_key_that_everybody_can_read),
+        A_TEST(a_certificate_that_is_out_of_date),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }

@@ -11,7 +11,7 @@
 #include "base/mem.h"
 #include "src/metrics.h"
 
-enum { KEPT = 128 };
+enum { KEPT = 100 };
 
 struct seen {
     char topic[KEPT][80], value[KEPT][64];
@@ -49,6 +49,14 @@ static struct metrics *fresh(void)
     struct metrics *m = NULL;
     assert_int_equal(metrics_new(&m, "0.1.0"), 0);
     return m;
+}
+
+static size_t count_below(const struct seen *s, const char *prefix)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < s->count; i++)
+        found += strncmp(s->topic[i], prefix, strlen(prefix)) == 0;
+    return found;
 }
 
 static void the_first_update_emits_every_topic_of_mosquitto(void **state)
@@ -95,7 +103,8 @@ static void the_first_update_emits_every_topic_of_mosquitto(void **state)
     struct seen s;
     char topic[80];
     update(m, &in, 0, &s);
-    assert_int_equal(s.count, ARRAY_LEN(topics) + ARRAY_LEN(loads) * ARRAY_LEN(spans));
+    assert_int_equal(count_below(&s, "$SYS/broker/"),
+                     ARRAY_LEN(topics) + ARRAY_LEN(loads) * ARRAY_LEN(spans));
     for (size_t i = 0; i < ARRAY_LEN(topics); i++) {
         snprintf(topic, sizeof topic, "$SYS/broker/%s", topics[i]);
         assert_non_null(value_of(&s, topic));
