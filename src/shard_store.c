@@ -109,25 +109,6 @@ static void *recover_main(void *arg)
     return NULL;
 }
 
-/* What the cores have to tell each other before a client is let in: who is interested in what. */
-static void mail_exchange(struct shard_set *set)
-{
-    struct buf b;
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (unsigned from = 0; from < set->count; from++) {
-            (void)core_settle(set->shards[from].core);
-            for (unsigned to = 0; to < set->count; to++) {
-                while (core_mail_take(set->shards[from].core, to, &b)) {
-                    core_mail_in(set->shards[to].core, from, buf_view(&b));
-                    core_mail_recycle(set->shards[to].core, &b);
-                    moved = true;
-                }
-            }
-        }
-    }
-}
-
 static void say_recovered(struct shard_set *set, uint64_t took_ms)
 {
     uint64_t sessions = 0, queued = 0, retained = 0;
@@ -161,8 +142,9 @@ int shards_recover(struct shard_set *set)
         if (rc == 0) rc = jobs[i].rc;
     }
     if (rc < 0) return rc;
-    for (unsigned i = 0; i < set->count; i++) core_begin(set->shards[i].core);
-    mail_exchange(set);
+    struct core *cores[CORE_MAX_SHARDS];
+    for (unsigned i = 0; i < set->count; i++) cores[i] = set->shards[i].core;
+    core_begin(cores, set->count);
     say_recovered(set, clock_mono_ms() - began);
     return 0;
 }

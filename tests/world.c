@@ -221,7 +221,9 @@ static void run_begin(struct world *w, unsigned shards)
     for (unsigned i = 0; i < shards; i++) shard_init(w, i, doors[i]);
     for (unsigned i = 0; i < shards; i++)
         if (core_recover(w->shards[i].core) < 0) abort();
-    for (unsigned i = 0; i < shards; i++) core_begin(w->shards[i].core);
+    struct core *cores[CORE_MAX_SHARDS];
+    for (unsigned i = 0; i < shards; i++) cores[i] = w->shards[i].core;
+    core_begin(cores, shards);
 }
 
 struct world *world_new_on(struct store_disk *disk, unsigned shards, const struct core_config *cfg,

@@ -192,11 +192,12 @@ bool core_flushed(const struct core *core);
 bool core_store_news(const struct core *core);
 
 /* Reads everything the store has of an earlier run, before anything else is done with this core.
- * Every core of the broker does so, each may on a thread of its own; then core_begin() on one of
- * them, and the mail they have for each other is to be delivered before a client is let in.  What
- * is damaged was logged by the store.  E_NOMEM, E_IO. */
+ * Every core of the broker does so, each may on a thread of its own.  What is damaged was logged by
+ * the store.  E_NOMEM, E_IO. */
 MUST_USE int core_recover(struct core *core);
-void core_begin(struct core *core);
+/* Then, on one thread, with all of them in the order of their shards, before a client is let in or
+ * time passes: they tell each other who is there and who is interested in what. */
+void core_begin(struct core *const *cores, unsigned count);
 /* Topic and time of a message as the store has it; views into body.  False: it is none. */
 bool core_message_topic(struct bytes body, struct bytes *topic, uint64_t *time_ms);
 

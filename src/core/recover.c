@@ -725,9 +725,8 @@ bool core_message_topic(struct bytes body, struct bytes *topic, uint64_t *time_m
     return m.topic_len > 0;
 }
 
-void core_begin(struct core *core)
+static void begin(struct core *core)
 {
-    if (!core->keeps) return;
     if (core->shard == 0) {
         journal_run(core);
         core_flush(core);
@@ -739,4 +738,31 @@ void core_begin(struct core *core)
         share_warm(s);
         share_rejoin(s);
     }
+}
+
+/* Until nobody has mail for another.  A core's journal has its place before its mail is read. */
+static void exchange(struct core *const *cores, unsigned count)
+{
+    struct buf b;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (unsigned i = 0; i < count * count; i++) {
+            struct core *from = cores[i / count], *to = cores[i % count];
+            if (to == cores[0]) (void)core_settle(from);
+            while (core_mail_take(from, to->shard, &b)) {
+                core_mail_in(to, from->shard, buf_view(&b));
+                core_mail_recycle(to, &b);
+                moved = true;
+            }
+        }
+    }
+}
+
+void core_begin(struct core *const *cores, unsigned count)
+{
+    if (!cores[0]->keeps) return;
+    for (unsigned i = 0; i < count; i++) begin(cores[i]);
+    exchange(cores, count);
+    for (unsigned i = 0; i < count; i++) share_begin(cores[i]);
+    exchange(cores, count);
 }

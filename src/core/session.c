@@ -143,9 +143,9 @@ void session_free(struct session *s)
     ASSERT(s->conn == NULL);
     will_send(s, true); /* the session ends: no delay any more [MQTT-3.1.3-9] */
     mem_free(s->will);
+    share_leave_all(s); /* first: a group must not lose with it what it gives back */
     journal_end(s);
     s->logged = false;
-    share_leave_all(s);
     session_unsubscribe_all(s);
     rjobs_free(s);
     while (s->queue.count) {

@@ -292,7 +292,8 @@ void share_settled(struct core *core, uint32_t index)
     unsigned owner = owner_of(core, m);
     count_settled(m);
     struct ticket t = member_ticket(m);
-    uint8_t *d = m->session ? mail_begin(core, owner, MAIL_SHARE_SETTLED, sizeof t) : NULL;
+    bool tell = m->session && m->group_serial;
+    uint8_t *d = tell ? mail_begin(core, owner, MAIL_SHARE_SETTLED, sizeof t) : NULL;
     if (d) mail_end(core, owner, put_mem(d, bytes_of(&t, sizeof t)));
     member_release(core, m);
 }
@@ -306,7 +307,7 @@ void share_denied(struct core *core, uint32_t index, uint64_t seq)
     share_settled(core, index);
 }
 
-/* Instead of share_settled(). */
+/* Instead of share_settled().  Not in recovery, where J_HANDED tells the group of it. */
 static void hand_back(struct core *core, struct member *m, const struct pub *p)
 {
     unsigned owner = owner_of(core, m);
@@ -398,7 +399,7 @@ static void take_back_queue(struct session *s, const struct member *only)
             continue;
         }
         checkpoint_queue_taken(core, s, kept);
-        if (item_seq(core, &item)) journal_drop(s, item_seq(core, &item));
+        uint64_t seq = item_seq(core, &item);
         if (rc == 0) {
             struct pub p;
             pub_of_blob(core, b, &p);
@@ -406,6 +407,7 @@ static void take_back_queue(struct session *s, const struct member *only)
             if (item.flags & OUTQ_STORED) blob_unref(b);
             item.flags &= ~(unsigned)OUTQ_SHARE & 7u;
         }
+        if (seq) journal_drop(s, seq); /* the group's before it is not the member's any more */
         queue_item_release(core, &item);
     }
     checkpoint_queue_moved(core, s);
@@ -414,7 +416,7 @@ static void take_back_queue(struct session *s, const struct member *only)
 /* Gives the owner back what the session need not keep, oldest first. */
 static void take_back(struct session *s)
 {
-    if (s->share_pending == 0) return;
+    if (s->share_pending == 0 || s->core->recovery) return;
     take_back_inflight(s);
     take_back_queue(s, NULL);
 }
@@ -435,8 +437,9 @@ bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter
     struct member **at = member_find(s, name, filter, prefix);
     if (at == NULL) return false;
     struct member *m = *at;
+    /* What is in flight is completed on the connection that goes on. */
+    if (s->core->recovery == NULL) take_back_queue(s, m);
     journal_leave(s, m->mid);
-    take_back_queue(s, m); /* what is in flight is completed on the connection that goes on */
     leave(s, at);
     m->session = NULL;
     member_release(s->core, m);

@@ -35,6 +35,7 @@ MUST_USE bool share_adopt(struct session *s, uint32_t mid, uint32_t *member);
 /* A group of this shard that journals tell of, made when it is new; it waits for its members, whose
  * letters come when recovery is over.  NULL without memory. */
 struct group *share_expect(struct core *core, struct bytes name, struct bytes filter);
+void share_begin(struct core *core);                     /* they have all come */
 void share_unexpect(struct core *core, struct group *g); /* its last member has left */
 uint64_t share_group_number(const struct group *g);      /* of its name, the same on every shard */
 /* A message that no member has: the group's again. */

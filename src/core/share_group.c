@@ -24,6 +24,7 @@ struct group {
     struct seat *seats;
     uint32_t seat_count, seat_cap, turn; /* turn: the seat after the one served last */
     uint32_t slot, serial;
+    bool expects; /* recovered: its members are yet to join, share_begin() */
     /* QoS 1 and 2 that no connected member has room for; what was handed back is the older. */
     struct outq returned, waiting;
     uint16_t name_len, filter_len;
@@ -101,8 +102,6 @@ fail:
 
 static bool group_waits(const struct group *g) { return g->returned.count + g->waiting.count > 0; }
 
-/* Takes the oldest that waits; the item and its reference are the caller's: queue_item_release().
- */
 /* What waits is held in the store as well, if the group outlives the process. */
 static uint64_t waiting_seq(const struct core *core, const struct outq_item *item)
 {
@@ -116,6 +115,7 @@ static void waiting_release(struct core *core, const struct outq_item *item)
     queue_item_release(core, item);
 }
 
+/* Takes the oldest that waits; the item and its reference are the caller's: waiting_release(). */
 static struct outq_item group_take(struct group *g)
 {
     struct outq *q = g->returned.count ? &g->returned : &g->waiting;
@@ -248,6 +248,7 @@ static void seat_send(struct core *core, struct group *g, struct seat *s, const 
 /* Whether a message waits rather than go to that seat, the best there is. */
 static bool is_worth_waiting(const struct group *g, const struct seat *best)
 {
+    if (g->expects) return true;
     if (best && best->online) return seat_rank(best) == SEAT_FULL;
     for (uint32_t i = 0; i < g->seat_count; i++)
         if (g->seats[i].handing_back) return true;
@@ -285,6 +286,7 @@ static void group_drain(struct core *core, struct group *g)
 static bool group_is_full(const struct core *core, const struct group *g, size_t payload)
 {
     const struct core_config *cfg = &core->cfg;
+    if (g->expects) return false;
     uint32_t most = cfg->max_queued_messages ? cfg->max_queued_messages : deliver_queue_soft(core);
     if (g->returned.count + g->waiting.count >= most) return true;
     uint64_t bytes = g->returned.bytes + g->waiting.bytes + payload;
@@ -473,7 +475,21 @@ struct group *share_expect(struct core *core, struct bytes name, struct bytes fi
     trie_set_durable(g->sub, true);
     interest_changed(core, g->sub->filter, filter, locals, durables);
     g->sub->qos = 2;
+    g->expects = true;
     return g;
+}
+
+void share_begin(struct core *core)
+{
+    for (uint32_t i = 0; i < core->group_slot_count; i++) {
+        struct group *g = core->group_slots[i];
+        if (g == NULL || !g->expects) continue;
+        g->expects = false;
+        if (g->seat_count)
+            group_drain(core, g);
+        else
+            group_update(core, g); /* all of its members have ended */
+    }
 }
 
 void share_unexpect(struct core *core, struct group *g)
@@ -485,8 +501,7 @@ void share_again(struct core *core, struct group *g, struct blob *b)
 {
     struct pub p;
     pub_of_blob(core, b, &p);
-    wait_push(core, &g->returned,
-              &p); /* no limit: its members, who would make room, are yet to join */
+    wait_push(core, &g->returned, &p); /* no limit: who would make room is yet to join */
 }
 
 void share_journal_waiting(struct core *core, uint32_t slot)

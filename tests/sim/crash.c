@@ -107,24 +107,6 @@ static void read_the_rest(struct sim *sim)
     sim->event++;
 }
 
-/* Before a client is let in or a timer fires, the cores have told each other what they must know:
- * see core_recover(), and src/shard_store.c. */
-static void exchange(struct world *w)
-{
-    struct buf b;
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (unsigned i = 0; i < world_shards(w) * world_shards(w); i++) {
-            unsigned src = i / world_shards(w), dst = i % world_shards(w);
-            while (core_mail_take(world_core(w, src), dst, &b)) {
-                core_mail_in(world_core(w, dst), src, buf_view(&b));
-                core_mail_recycle(world_core(w, dst), &b);
-                moved = true;
-            }
-        }
-    }
-}
-
 /* What was recovered, as core_dump() has it. */
 static void show(struct sim *sim)
 {
@@ -151,7 +133,6 @@ static void go_down(struct sim *sim, bool stop)
         world_restart(w, shards, down_ms);
     else
         world_crash(w, shards, down_ms);
-    exchange(w);
     show(sim);
     disk_rests(sim, false);
     sim->down_last_ms = world_now(w);
