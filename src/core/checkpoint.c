@@ -68,10 +68,7 @@ static void put_window(struct session *s)
     for (const struct inflight_entry *e = inflight_first(&s->out); e;
          e = inflight_next(&s->out, e)) {
         if (!(e->flags & OUTQ_LOGGED)) continue;
-        uint64_t seq = e->body == NULL        ? 0
-                       : e->flags & OUTQ_COLD ? (uint64_t)(uintptr_t)e->body
-                                              : msg_of(e->body)->seq;
-        journal_sent(s, e, seq);
+        journal_sent(s, e, inflight_seq(e));
     }
     for (uint32_t i = 0; s->in2.ids && i <= s->in2.mask; i++)
         if (s->in2.ids[i]) journal_id(s, J_IN2, s->in2.ids[i]);
@@ -204,6 +201,7 @@ static int step_session(struct core *core, struct checkpoint *cp)
     }
     s = core->slots[cp->slot].session;
     int rc = s && s->logged ? snapshot(cp, s) : 0;
+    if (s && !s->logged) share_journal_held(s);
     if (rc == 0) cp->slot++;
     return rc;
 }
@@ -365,6 +363,12 @@ uint64_t checkpoint_due(const struct core *core)
     if (cp == NULL || cp->phase == IDLE || cp->phase == MARKING || cp->phase == ROUTING)
         return UINT64_MAX;
     return core->now_ms + (cp->safe_seq != UINT64_MAX); /* the store wakes us when it is safe */
+}
+
+uint64_t checkpoint_begin(const struct core *core)
+{
+    const struct checkpoint *cp = core->checkpoint;
+    return cp && cp->phase != IDLE ? cp->begin : 0;
 }
 
 int checkpoint_init(struct core *core)

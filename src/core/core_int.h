@@ -430,6 +430,12 @@ void inflight_received(struct session *s, struct inflight_entry *e);
 void session_settle(struct session *s, struct inflight_entry *e); /* done: gives everything back */
 /* The message an entry of the window carries is fetched again; errors of store_fetch(). */
 MUST_USE int inflight_warm(struct session *s, struct inflight_entry *e);
+/* The sequence of that message; 0: it carries none any more. */
+static inline uint64_t inflight_seq(const struct inflight_entry *e)
+{
+    if (e->body == NULL) return 0;
+    return e->flags & OUTQ_COLD ? (uint64_t)(uintptr_t)e->body : msg_of(e->body)->seq;
+}
 /* And is not kept in memory while the client is away. */
 void session_cool(struct session *s);
 void session_retry_fired(struct timer *t, void *ctx);

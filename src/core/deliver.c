@@ -170,17 +170,18 @@ static void item_release(struct core *core, const struct outq_item *item)
 
 void queue_item_release(struct core *core, const struct outq_item *item)
 {
+    if (item->flags & OUTQ_SHARE) share_settled(core, item->subid, item_seq(core, item));
     item_release(core, item);
-    if (item->flags & OUTQ_SHARE) share_settled(core, item->subid);
     core->stats.queued--;
     core->stats.queued_bytes -= item->size;
 }
 
-static void count_drop(struct core *core, uint64_t *why, unsigned flags, uint32_t subid)
+static void count_drop(struct core *core, uint64_t *why, unsigned flags, uint32_t subid,
+                       uint64_t seq)
 {
     core->stats.publish_dropped++;
     (*why)++;
-    if (flags & OUTQ_SHARE) share_settled(core, subid);
+    if (flags & OUTQ_SHARE) share_settled(core, subid, seq);
 }
 
 static bool queue_full(const struct core *core, const struct session *s, size_t payload)
@@ -230,7 +231,7 @@ static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t
     bool held = item_hold(core, p, s, &item);
     if (!held || outq_push(&s->queue, item) < 0) {
         if (held) item_release(core, &item);
-        count_drop(core, &core->stats.dropped_no_memory, flags, subid);
+        count_drop(core, &core->stats.dropped_no_memory, flags, subid, p->seq);
         return;
     }
     core->stats.queued++;
@@ -262,7 +263,7 @@ static void enqueue_within_limits(struct core *core, struct pub *p, struct sessi
         s->full = true;
         journal_full(s, p->seq);
     }
-    count_drop(core, &core->stats.dropped_queue_full, flags, subid);
+    count_drop(core, &core->stats.dropped_queue_full, flags, subid, p->seq);
 }
 
 /* ---- now ---- */
@@ -281,14 +282,14 @@ static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, unsi
         journal_drop(c->session, p->seq);
     if (UNLIKELY(backlog > core->cfg.output_soft_bytes)) {
         if (c->slow || backlog > core->cfg.output_hard_bytes) {
-            count_drop(core, &core->stats.dropped_slow_reader, flags, subid);
+            count_drop(core, &core->stats.dropped_slow_reader, flags, subid, p->seq);
             return;
         }
         conn_congest(c, p);
     }
     int rc = send_one(c, p, im, 0, flags & OUTQ_RETAIN, real_subid(core, flags, subid), 0);
     if (UNLIKELY(rc < 0)) (void)is_undeliverable(c, rc);
-    if (UNLIKELY(flags & OUTQ_SHARE)) share_settled(core, subid);
+    if (UNLIKELY(flags & OUTQ_SHARE)) share_given(core, subid, p->seq);
 }
 
 static struct inflight_entry *window_add(struct session *s, struct blob *b, uint8_t qos,
@@ -313,11 +314,15 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
 static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq)
 {
     struct session *s = c->session;
-    if (seq == 0 || !s->logged) return false;
-    e->flags |= OUTQ_STORED | OUTQ_LOGGED;
-    (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
-    journal_sent(s, e, seq);
-    if (e->state == INFLIGHT_WAIT_PUBACK) return false;
+    if (seq == 0) return false;
+    if (s->logged) {
+        e->flags |= OUTQ_STORED | OUTQ_LOGGED;
+        (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
+        journal_sent(s, e, seq);
+        if (e->state == INFLIGHT_WAIT_PUBACK) return false;
+    } else if (!share_in_flight(s->core, e, seq)) {
+        return false;
+    }
     s->held_count++;
     pending_journal(c, MQTT_PUBLISH, e->packet_id, 0);
     return true;
@@ -331,12 +336,12 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
     struct blob *b = pub_blob(p);
     struct inflight_entry *e = b ? window_add(s, b, qos, flags, subid) : NULL;
     if (e == NULL) {
-        count_drop(core, &core->stats.dropped_no_memory, flags, subid);
+        count_drop(core, &core->stats.dropped_no_memory, flags, subid, p->seq);
         return;
     }
     blob_ref(b);
     if (UNLIKELY(s->full)) room_again(s, NULL);
-    if (UNLIKELY(s->logged) && window_log(c, e, p->seq)) return;
+    if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc)) session_settle(s, e);
@@ -360,7 +365,7 @@ static void deny(struct core *core, const struct pub *p, struct session *s, uint
 {
     core->stats.denied_delivery++;
     if (flags & OUTQ_SHARE)
-        share_denied(core, subid, p->seq);
+        share_given(core, subid, p->seq);
     else if (p->seq && (qos > 0 || core->cfg.queue_qos0_messages))
         journal_drop(s, p->seq);
 }
@@ -387,7 +392,7 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
     } else if (c || (core->cfg.queue_qos0_messages && s->expiry_s)) { /* in order behind those */
         enqueue_within_limits(core, p, s, 0, flags, subid);
     } else {
-        count_drop(core, &core->stats.dropped_qos0_offline, flags, subid);
+        count_drop(core, &core->stats.dropped_qos0_offline, flags, subid, p->seq);
     }
 }
 
@@ -411,14 +416,14 @@ void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t
 
 static void release_unsent(struct session *s, struct blob *b, const struct outq_item *item)
 {
-    if (item->flags & OUTQ_SHARE) share_settled(s->core, item->subid);
+    if (item->flags & OUTQ_SHARE) share_settled(s->core, item->subid, msg_of(b)->seq);
     if (item_seq(s->core, item)) journal_drop(s, msg_of(b)->seq);
     blob_unref(b);
 }
 
 static void give_up(struct session *s, struct blob *b, const struct outq_item *item, uint64_t *why)
 {
-    count_drop(s->core, why, 0, 0);
+    count_drop(s->core, why, 0, 0, 0);
     release_unsent(s, b, item);
 }
 
@@ -460,7 +465,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
     int rc = encode(c, &o);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc) && e) session_settle(s, e);
     if (e) return;
-    if (item->flags & OUTQ_SHARE) share_settled(core, item->subid);
+    if (item->flags & OUTQ_SHARE) share_settled(core, item->subid, m->seq);
     blob_unref(b);
 }
 
@@ -497,7 +502,7 @@ static int pull_queue(struct cconn *c)
     if (b) {
         send_waiting(c, b, &item);
     } else { /* the store has said which one is lost */
-        count_drop(core, &core->stats.dropped_queue_full, item.flags, item.subid);
+        count_drop(core, &core->stats.dropped_queue_full, item.flags, item.subid, seq);
         journal_drop(s, item.ref);
     }
     if (seq)

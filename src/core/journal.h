@@ -34,7 +34,7 @@ enum journal_kind {
     J_SNAP_END,
     J_BACKLOG,  /* a stretch of its queue */
     J_RETAINED, /* a retained message */
-    J_GIVEN,    /* a group's message went to a member that does not outlive the process */
+    J_GIVEN,    /* a group's message is settled, or under way at QoS 2, where no journal says it */
     J_HANDED,   /* a member has given one back */
     J_WAITS,    /* a group has one that no member had room for */
     J_FULL,     /* a session's queue was full: this message and those that follow were dropped */
@@ -107,7 +107,8 @@ void journal_flush(struct core *core);
 /* ---- checkpoint.c ---- */
 MUST_USE int checkpoint_init(struct core *core);
 void checkpoint_free(struct core *core);
-uint64_t checkpoint_due(const struct core *core); /* now_ms of its next step; UINT64_MAX: none */
+uint64_t checkpoint_due(const struct core *core);   /* now_ms of its next step; UINT64_MAX: none */
+uint64_t checkpoint_begin(const struct core *core); /* of the one that is being made; 0: none */
 /* Once a turn. */
 void checkpoint_tick(struct core *core);
 void checkpoint_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);

@@ -68,9 +68,9 @@ void session_cool(struct session *s)
 
 void session_settle(struct session *s, struct inflight_entry *e)
 {
+    if (UNLIKELY(e->flags & OUTQ_SHARE)) share_settled(s->core, e->subid, inflight_seq(e));
     body_release(s, e);
     if (UNLIKELY(e->flags & OUTQ_LOGGED)) journal_id(s, J_ACKED, e->packet_id);
-    if (UNLIKELY(e->flags & OUTQ_SHARE)) share_settled(s->core, e->subid);
     if (UNLIKELY(e->tag)) session_mark_sent(s, e);
     s->core->stats.inflight--;
     inflight_del(&s->out, e);

@@ -534,7 +534,7 @@ static void on_backlog(struct recovery *r, struct session *s, struct rd *rd)
     struct outq_item item = get_options(r, s, rd);
     item.size = size & ((1u << 27) - 1);
     if (older == NULL) {
-        if (item.flags & OUTQ_SHARE) share_settled(r->core, item.subid);
+        if (item.flags & OUTQ_SHARE) share_settled(r->core, item.subid, 0);
         return;
     }
     for (uint32_t i = 0; i < count && r->rc == 0; i++) {

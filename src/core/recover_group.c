@@ -1,6 +1,6 @@
 /* Recovery of shared groups, on the shard that owns them.  A message that a group was to have is
- * followed until some member that outlives the process has it (J_QUEUED, J_SENT), or it was given
- * to one that does not (J_GIVEN); what is left at the end waits in its group again.  The thread of
+ * followed until some member that outlives the process has it (J_QUEUED, J_SENT), or one that does
+ * not is done with it (J_GIVEN); what is left at the end waits in its group again.  The thread of
  * core_recover(). */
 #include "core/recover_int.h"
 #include "core/share.h"

@@ -175,7 +175,7 @@ void session_set_expiry(struct session *s, uint32_t expiry_s)
     if (s->durable)
         s->sid = rng_next(&s->core->rng);
     else
-        journal_end(s);
+        share_undurable(s), journal_end(s);
     s->logged = s->begins = s->durable;
 }
 

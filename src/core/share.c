@@ -28,6 +28,7 @@ struct member {              /* a session's membership, on the session's shard *
     bool retain_as_published;
     uint32_t block_len;
     uint8_t *block; /* its wish (wish_put()), owned */
+    bool owed; /* its group outlives the process, and is to have back what the member cannot keep */
     uint16_t name_len, filter_len;
     uint8_t text[]; /* name, filter */
 };
@@ -237,6 +238,7 @@ bool share_adopt(struct session *s, uint32_t mid, uint32_t *index)
     struct member *m = member_by_mid(s, mid);
     if (m == NULL) return false;
     m->pending++;
+    m->owed = true;
     s->share_pending++;
     *index = m->index;
     return true;
@@ -285,10 +287,16 @@ static void count_settled(struct member *m)
     m->settled++;
 }
 
-void share_settled(struct core *core, uint32_t index)
+static uint64_t member_group(const struct member *m) /* share_group_number() of its group */
+{
+    return share_name_hash(bytes_of(m->text, m->name_len), member_filter(m), 0);
+}
+
+void share_settled(struct core *core, uint32_t index, uint64_t seq)
 {
     struct member *m = member_at(core, index);
     ASSERT(m != NULL && m->pending > 0);
+    if (m->owed && !m->holder->logged) journal_group(core, J_GIVEN, seq, member_group(m));
     unsigned owner = owner_of(core, m);
     count_settled(m);
     struct ticket t = member_ticket(m);
@@ -298,13 +306,64 @@ void share_settled(struct core *core, uint32_t index)
     member_release(core, m);
 }
 
-void share_denied(struct core *core, uint32_t index, uint64_t seq)
+void share_given(struct core *core, uint32_t index, uint64_t seq)
 {
     const struct member *m = member_at(core, index);
-    if (m->holder->logged)
-        journal_group(core, J_GIVEN, seq,
-                      share_name_hash(bytes_of(m->text, m->name_len), member_filter(m), 0));
-    share_settled(core, index);
+    if (m->owed) journal_group(core, J_GIVEN, seq, member_group(m));
+    share_settled(core, index, 0);
+}
+
+bool share_in_flight(struct core *core, struct inflight_entry *e, uint64_t seq)
+{
+    const struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
+    if (m == NULL || !m->owed) return false;
+    if (e->state != INFLIGHT_WAIT_PUBACK) {
+        journal_group(core, J_GIVEN, seq, member_group(m));
+        return true;
+    }
+    e->flags |= OUTQ_STORED;
+    (void)store_hold(core->store, seq, NULL);
+    return false;
+}
+
+/* Calls fn for all that the session has of its groups and could still give back. */
+static void each_held(struct session *s,
+                      void (*fn)(struct core *core, const struct member *m, uint64_t seq))
+{
+    struct core *core = s->core;
+    struct outq_walk walk;
+    for (const struct inflight_entry *e = inflight_first(&s->out); e;
+         e = inflight_next(&s->out, e)) {
+        const struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
+        if (m && m->owed && e->state == INFLIGHT_WAIT_PUBACK) fn(core, m, inflight_seq(e));
+    }
+    outq_walk_from(&walk, &s->queue, 0);
+    for (const struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;) {
+        const struct member *m = item->flags & OUTQ_SHARE ? member_at(core, item->subid) : NULL;
+        bool owed = m && m->owed && !(item->flags & OUTQ_STORED) &&
+                    msg_of((struct blob *)(uintptr_t)item->ref)->qos > 0;
+        if (owed) fn(core, m, item_seq(core, item));
+    }
+}
+
+static void is_handed(struct core *core, const struct member *m, uint64_t seq)
+{
+    journal_group(core, J_HANDED, seq, member_group(m));
+}
+
+static void is_waiting(struct core *core, const struct member *m, uint64_t seq)
+{
+    journal_waits(core, seq, bytes_of(m->text, m->name_len), member_filter(m));
+}
+
+void share_undurable(struct session *s)
+{
+    if (s->share_pending) each_held(s, is_handed);
+}
+
+void share_journal_held(struct session *s)
+{
+    if (s->share_pending) each_held(s, is_waiting);
 }
 
 /* Instead of share_settled().  Not in recovery, where J_HANDED tells the group of it. */
@@ -312,7 +371,7 @@ static void hand_back(struct core *core, struct member *m, const struct pub *p)
 {
     unsigned owner = owner_of(core, m);
     struct bytes name = bytes_of(m->text, m->name_len), filter = member_filter(m);
-    if (m->holder->logged) journal_group(core, J_HANDED, p->seq, share_name_hash(name, filter, 0));
+    if (m->holder->logged || m->owed) journal_group(core, J_HANDED, p->seq, member_group(m));
     count_settled(m);
     if (m->group_serial) {
         struct ticket t = member_ticket(m);
@@ -337,7 +396,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
 {
     uint32_t index = mail_u32(r), serial = mail_u32(r), group = mail_u32(r), gserial = mail_u32(r);
     struct pub p;
-    (void)mail_get_pub(r, &p);
+    unsigned flags = mail_get_pub(r, &p);
     struct member *m = member_at(core, index);
     if (m == NULL || m->serial != serial) {
         struct ticket t = {group, gserial, index, serial, 0};
@@ -346,6 +405,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     }
     m->group = group;
     m->group_serial = gserial;
+    m->owed = flags & SHARE_OWED;
     m->pending++;
     m->holder->share_pending++;
     struct session *s = m->session;
@@ -358,7 +418,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     struct images images;
     images_init(&images, false);
     p.unasked = true;
-    unsigned flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
+    flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
     deliver(core, &p, s, qos, flags, index, &images);
     blob_unref(p.blob);
 }

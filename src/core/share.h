@@ -47,10 +47,19 @@ void share_dump(const struct session *s); /* logs the memberships, a line each *
  * while all connected members have their windows full; within the limits of a session's queue,
  * beyond which the oldest goes to the least busy member. */
 void share_dispatch(struct core *core, struct group *g, struct pub *p);
-/* Member's side: a delivery is done (acknowledged, refused, expired or dropped). */
-void share_settled(struct core *core, uint32_t member);
-/* The same for a message that its member may not read: for recovery it has been given out. */
-void share_denied(struct core *core, uint32_t member, uint64_t seq);
+/* Member's side: a delivery is done (acknowledged, refused, expired or dropped).  seq: the
+ * message's, by which recovery learns of it when the member's session is not in the journal; until
+ * then the message is its group's in a crash. */
+void share_settled(struct core *core, uint32_t member, uint64_t seq);
+/* The same when no journal says that the member has had it: sent at QoS 0, or not to be read. */
+void share_given(struct core *core, uint32_t member, uint64_t seq);
+/* It is in flight to a session that is not in the journal.  True: sent at QoS 2, and so not to go
+ * to another member in whatever case [MQTT-4.8.2-5]; that is to be safe first. */
+bool share_in_flight(struct core *core, struct inflight_entry *e, uint64_t seq);
+/* A session that outlived the process ceases to: what it has not sent is the groups' in a crash. */
+void share_undurable(struct session *s);
+/* For a checkpoint: what such a session has and its groups would get. */
+void share_journal_held(struct session *s);
 uint32_t share_subid(const struct core *core, uint32_t member);
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);
 void share_free(struct core *core);

@@ -229,8 +229,11 @@ static struct seat *seat_choose(const struct core *core, const struct group *g, 
 static void seat_send(struct core *core, struct group *g, struct seat *s, const struct pub *p)
 {
     size_t size = 16 + mail_pub_size(p);
-    if (g->sub->durable && !(s && s->durable && s->qos > 0))
-        journal_group(core, J_GIVEN, p->seq, share_group_number(g));
+    bool owed = core->keeps && g->sub->durable;
+    if (owed && s == NULL) journal_group(core, J_GIVEN, p->seq, share_group_number(g));
+    /* It is not in the group when that is written, and perhaps not yet with the member then. */
+    if (owed && p->qos && p->seq < checkpoint_begin(core))
+        journal_waits(core, p->seq, group_name(g), group_filter(g));
     uint8_t *d = s ? mail_begin(core, s->shard, MAIL_SHARE_DELIVER, size) : NULL;
     if (d == NULL) {
         core->stats.publish_dropped++;
@@ -240,7 +243,7 @@ static void seat_send(struct core *core, struct group *g, struct seat *s, const 
     s->sent++;
     d = mail_put_u32(mail_put_u32(d, s->member), s->serial);
     d = mail_put_u32(mail_put_u32(d, g->slot), g->serial);
-    mail_end(core, s->shard, mail_put_pub(d, p, 0));
+    mail_end(core, s->shard, mail_put_pub(d, p, owed ? SHARE_OWED : 0));
     if (mail_full(core, s->shard) && p->from && p->from->conn)
         conn_pause_on(p->from->conn, &core->mail_waiters);
 }

@@ -10,6 +10,7 @@ enum {                 /* with a RETURN letter */
        SHARE_GONE = 1, /* the member has left */
        SHARE_MORE = 2, /* its JOIN or LEAVE comes after the last of them */
 };
+enum { SHARE_OWED = 1 }; /* with a DELIVER letter: the group outlives the process */
 
 /* Which delivery a letter to the owner is about. */
 struct ticket {
