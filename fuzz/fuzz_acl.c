@@ -45,11 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(rc == E_INVALID && error.line > 0 && error.text[0]);
         return 0;
     }
-    char *name = user.n ? mem_strndup(user.p, user.n) : NULL;
-    ASSERT(name || user.n == 0);
-    struct acl_client client = {name, id};
+    struct acl_client client = {user.n ? user : (struct bytes){0}, id};
     agree(acl, &client, topic);
-    mem_free(name);
     acl_free(&acl);
     return 0;
 }

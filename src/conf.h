@@ -47,7 +47,6 @@ struct conf_passwords { /* a password_file, read once for all listeners that nam
 struct conf {
     struct acl *acl; /* of acl_file; core.acl is the same; NULL: none */
     char *acl_file;
-    bool check_retain_source; /* only without acl_file, where it means nothing */
     struct core_config core;
     struct conf_listener *listeners;
     size_t listener_count;

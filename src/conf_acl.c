@@ -15,10 +15,6 @@ int conf_read_acl(struct conf_reader *r)
         return conf_fail(r, E_INVALID,
                          "'acl_file' with 'per_listener_settings true' is not supported yet by "
                          "this version: use one list for all listeners");
-    if (c->check_retain_source)
-        return conf_fail(r, E_INVALID,
-                         "'check_retain_source true' with 'acl_file' is not supported yet by this "
-                         "version");
     r->file = c->acl_file;
     r->line = 0;
     FILE *file = fopen(c->acl_file, "re");

@@ -261,12 +261,11 @@ static const struct conf_directive schema[] = {
              "again, and it holds for clients that are connected, too."},
     {.name = "check_retain_source",
      RELOAD,
-     IN_CONF(check_retain_source),
+     IN_CORE(check_retain_source),
      .kind = CONF_BOOL,
-     .initial = "false",
-     .help = "true is not supported yet together with acl_file: a retained message stays when its "
-             "publisher loses the right to write it. Without acl_file there is nothing to check. "
-             "mosquitto's default is true."},
+     .initial = "true",
+     .help = "A retained message is sent to new subscriptions only as long as who published it may "
+             "still write its topic by acl_file. It stays where it is meanwhile."},
     LATER("psk_file"),
     LATER("plugin"),
     LATER("global_plugin"),

@@ -188,6 +188,7 @@ void world_defaults(struct core_config *cfg)
         .retry_interval_ms = 30 * 1000,
         .retry_max_interval_ms = 300 * 1000,
         .max_topic_levels = 200,
+        .check_retain_source = true,
         .output_soft_bytes = 256 * 1024,
         .output_hard_bytes = 4 * 1024 * 1024,
         .slow_grace_ms = 1000,

@@ -19,6 +19,8 @@ static inline bool access_may_read(struct cconn *c, struct bytes topic)
 bool access_denies_filter(const struct cconn *c, struct bytes filter);
 /* Whether a client may have this will sent. */
 bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w);
+/* Whether who published this retained message may still do so (check_retain_source). */
+bool access_may_retained(const struct core *core, const struct blob *b);
 void access_forget(struct cconn *c); /* before c is freed */
 
 #endif

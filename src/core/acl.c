@@ -248,7 +248,7 @@ static size_t piece(const struct acl_rule *rule, size_t at, const struct acl_cli
     if (marks && rule->has_id && p[1] == 'c')
         *out = client->id;
     else if (marks && rule->has_name && p[1] == 'u')
-        *out = bytes_str(client->username);
+        *out = client->username;
     else
         return at + 1;
     return at + 2;
@@ -298,13 +298,13 @@ static bool pattern_allows(const struct acl_rule *rule, const struct acl_client 
 {
     if (rule->has_id && has_byte(client->id, '/')) return false;
     if (!rule->has_name) return true;
-    return client->username && !has_byte(bytes_str(client->username), '/');
+    return client->username.p && !has_byte(client->username, '/');
 }
 
 static bool pattern_denies(const struct acl *a, const struct acl_client *client, struct bytes topic)
 {
     for (const struct acl_rule *r = a->patterns.denies; r; r = r->next)
-        if (!(r->has_name && client->username == NULL) && rule_matches(r, client, topic))
+        if (!(r->has_name && client->username.p == NULL) && rule_matches(r, client, topic))
             return true;
     return false;
 }
@@ -313,7 +313,7 @@ static bool patterns_may(const struct acl *a, const struct acl_client *client, s
                          unsigned access)
 {
     if (has_wildcard(client->id)) return false;
-    if (client->username && has_wildcard(bytes_str(client->username))) return false;
+    if (client->username.p && has_wildcard(client->username)) return false;
     if (pattern_denies(a, client, topic)) return false;
     for (const struct acl_rule *r = a->patterns.allows; r; r = r->next) {
         if (!(r->access & access) || !pattern_allows(r, client)) continue;
@@ -325,8 +325,8 @@ static bool patterns_may(const struct acl *a, const struct acl_client *client, s
 
 static const struct acl_rules *rules_of(const struct acl *a, const struct acl_client *client)
 {
-    if (client->username == NULL) return &a->anonymous;
-    const struct acl_user *u = user_find(a, bytes_str(client->username));
+    if (client->username.p == NULL) return &a->anonymous;
+    const struct acl_user *u = user_find(a, client->username);
     return u ? &u->rules : NULL;
 }
 

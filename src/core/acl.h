@@ -12,7 +12,7 @@ struct acl;
 enum acl_access { ACL_READ = 1, ACL_WRITE = 2 };
 
 struct acl_client {
-    const char *username; /* NULL: anonymous */
+    struct bytes username; /* p is NULL: anonymous */
     struct bytes id;
 };
 

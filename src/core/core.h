@@ -53,8 +53,9 @@ struct core_config {
     uint64_t slow_grace_ms;      /* how long publishers wait for a reader that does not read */
     uint32_t connect_timeout_ms; /* from accept to a whole CONNECT */
     bool connection_messages;    /* log connects and disconnects */
-    const struct acl *acl;       /* core/acl.h; NULL: everybody may do everything.  Borrowed until
-                                    core_configure() gives another, or core_free() */
+    bool check_retain_source; /* a retained message is sent only while its publisher may write it */
+    const struct acl *acl;    /* core/acl.h; NULL: everybody may do everything.  Borrowed until
+                                 core_configure() gives another, or core_free() */
 };
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */

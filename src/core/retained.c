@@ -306,6 +306,11 @@ static bool step_local(struct cconn *c, struct rjob *job)
         blob_unref(b);
         return true;
     }
+    if (UNLIKELY(!access_may_retained(core, b))) {
+        core->stats.denied_delivery++;
+        blob_unref(b);
+        return true;
+    }
     uint8_t qos =
         core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, msg_of(b)->qos);
     deliver_retained(c, b, qos, job->subid);
@@ -392,6 +397,11 @@ static int answer_one(struct core *core, const struct ask *a, const struct retai
     const struct retained *m = retained_of(item);
     int read = is_expired(core, m) ? E_NOTFOUND : retained_body(core, m, &b);
     if (read < 0) return read == E_AGAIN ? read : 0;
+    if (UNLIKELY(!access_may_retained(core, b))) {
+        core->stats.denied_delivery++;
+        blob_unref(b);
+        return 0;
+    }
     struct pub p;
     pub_of_blob(core, b, &p);
     uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_MSG, 16 + mail_pub_size(&p));

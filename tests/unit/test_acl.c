@@ -138,11 +138,13 @@ struct question {
     const char *may; /* "rw" */
 };
 
+static struct bytes name_of(const char *user) { return user ? bytes_str(user) : (struct bytes){0}; }
+
 static void ask(const char *text, const struct question *q, size_t count)
 {
     struct acl *acl = compiled(text);
     for (size_t i = 0; i < count; i++) {
-        struct acl_client client = {q[i].user, bytes_str(q[i].id)};
+        struct acl_client client = {name_of(q[i].user), bytes_str(q[i].id)};
         char got[3], *d = got;
         if (acl_may(acl, &client, bytes_str(q[i].topic), ACL_READ)) *d++ = 'r';
         if (acl_may(acl, &client, bytes_str(q[i].topic), ACL_WRITE)) *d++ = 'w';
@@ -289,7 +291,7 @@ static void a_filter_wholly_under_a_deny_is_known(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct acl *acl = compiled(table[i].text);
-        struct acl_client client = {table[i].user, bytes_str("c")};
+        struct acl_client client = {name_of(table[i].user), bytes_str("c")};
         if (acl_denies_filter(acl, &client, bytes_str(table[i].filter)) != table[i].denied)
             fail_msg("%s: %s", table[i].text, table[i].filter);
         acl_free(&acl);

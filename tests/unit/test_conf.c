@@ -500,15 +500,6 @@ static void an_access_list_that_is_not_there_is_an_error(void **state)
     assert_string_equal(b.error, "/nowhere/acl: cannot open: No such file or directory");
 }
 
-static void who_wrote_a_retained_message_is_not_checked_yet(void **state)
-{
-    (void)state;
-    good("check_retain_source true\n");
-    good("check_retain_source false\n");
-    assert_int_equal(load("check_retain_source true\nacl_file /x\n"), E_INVALID);
-    assert_non_null(strstr(b.error, "'check_retain_source true' with 'acl_file' is not supported"));
-}
-
 static void an_access_list_of_one_listener_comes_later(void **state)
 {
     (void)state;
@@ -690,7 +681,6 @@ int main(void)
         A_TEST(an_empty_access_list_allows_nothing_and_that_is_said),
         A_TEST(a_mistake_in_an_access_list_names_its_line),
         A_TEST(an_access_list_that_is_not_there_is_an_error),
-        A_TEST(who_wrote_a_retained_message_is_not_checked_yet),
         A_TEST(an_access_list_of_one_listener_comes_later),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),
         A_TEST(what_has_no_effect_is_accepted_with_a_warning),

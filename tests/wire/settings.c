@@ -23,6 +23,7 @@ static const struct setting configs[] = {
     CONFIG("max_queued_bytes", SIZE, max_queued_bytes),
     CONFIG("queue_qos0_messages", BOOL, queue_qos0_messages),
     CONFIG("upgrade_outgoing_qos", BOOL, upgrade_outgoing_qos),
+    CONFIG("check_retain_source", BOOL, check_retain_source),
     CONFIG("shared_dispatch", DISPATCH, shared_round_robin),
     CONFIG("allow_zero_length_clientid", BOOL, allow_zero_length_clientid),
     CONFIG("retain_available", BOOL, retain_available),
