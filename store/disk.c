@@ -11,6 +11,8 @@
 #include "base/rng.h"
 #include "store/engine.h"
 
+enum { UNHELD_ASKED = 2 }; /* checkpoints that a message is left for, see checkpoint_in_force() */
+
 enum {
     CHANCES = 1000,
     DELAYS_MAX = 8, /* in a row: what is delayed happens in the end, whatever its chance */
@@ -25,7 +27,7 @@ struct record {
     uint8_t kind;         /* enum store_kind */
     uint8_t fetch_delays; /* in a row */
     bool reported_lost;
-    bool unheld; /* nobody has held it since the checkpoint that waits was asked for */
+    uint8_t unheld; /* checkpoints asked for in a row while and since nobody held it */
 };
 
 struct store_disk {
@@ -179,13 +181,14 @@ static void record_free(struct record *r)
     r->bytes = NULL;
 }
 
-/* Frees what nobody held when the checkpoint was asked for, nor has since.  What was dropped later
- * is left for the next one: a crash may undo what its holder did, as that is perhaps not safe, and
- * who recovers reads it again. */
+/* Frees what nobody held when this checkpoint and the one before were asked for, nor has since.
+ * What was dropped later is left for the next one: a crash may undo what its holder did, as that is
+ * perhaps not safe, and who recovers reads it again; or it is in a letter whose receiver holds it
+ * again, and such a letter does not last for two checkpoints, which go by the same mail. */
 static void checkpoint_in_force(struct store_disk *d)
 {
     for (size_t i = d->first; i < d->next_checkpoint; i++)
-        if (d->records[i].unheld) record_free(&d->records[i]);
+        if (d->records[i].unheld >= UNHELD_ASKED) record_free(&d->records[i]);
     while (d->first < d->next_checkpoint && d->records[d->first].bytes == NULL) d->first++;
     d->checkpoint = d->next_checkpoint;
     d->checkpoint_waits = false;
@@ -237,7 +240,7 @@ static store_ref disk_hold(struct store *st, uint64_t seq, struct blob *body)
            bytes_eq(bytes_of(body->data, body->size),
                     bytes_of(r->bytes + r->prefix_size, r->body_size)));
     r->holds[door->shard]++;
-    r->unheld = false;
+    r->unheld = 0;
     return seq;
 }
 
@@ -347,7 +350,10 @@ static int disk_checkpoint(struct store *st, uint64_t begin)
     d->next_checkpoint = index;
     d->next_needs = d->count;
     d->checkpoint_waits = true;
-    for (size_t i = d->first; i < index; i++) d->records[i].unheld = !is_held(&d->records[i]);
+    for (size_t i = d->first; i < index; i++) {
+        struct record *r = &d->records[i];
+        r->unheld = is_held(r) ? 0 : (uint8_t)min_u64(r->unheld + 1u, UNHELD_ASKED);
+    }
     if (d->next_needs == d->safe) checkpoint_in_force(d);
     disk_check(d);
     return 0;
@@ -457,8 +463,10 @@ int store_disk_open(struct store **doors, unsigned count, struct store_disk *dis
         doors[i] = &door->base;
     }
     disk->door_count = count;
-    for (size_t i = 0; i < disk->count; i++)
+    for (size_t i = 0; i < disk->count; i++) {
         memset(disk->records[i].holds, 0, sizeof disk->records[i].holds);
+        disk->records[i].unheld = 0;
+    }
     disk->opened = disk->safe = disk->count;
     disk->sync_delays = 0;
     disk_check(disk);

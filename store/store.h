@@ -69,7 +69,8 @@ store_ref store_hold(struct store *st, uint64_t seq, struct blob *body);
  * engine); E_NOMEM. */
 MUST_USE int store_fetch(struct store *st, store_ref ref, struct blob **body);
 
-/* Gives a held reference back. */
+/* Gives a held reference back.  The message stays for as long as mail may be on its way to somebody
+ * who will hold it again: half a second with the log, two checkpoints with the simulated disk. */
 void store_drop(struct store *st, store_ref ref);
 
 /* ---- recovery and checkpoints ---- */
