@@ -37,11 +37,4 @@ MUST_USE int filter_eval(struct filter_store *store, struct bytes text,
                          const struct filter_limits *limits, struct filter_event *event,
                          struct filter_outcome *out);
 
-/* Describes what a filter compiles to, line by line: its form, what it is found by in an index, and
- * what it costs.  E_INVALID with *error, E_NOMEM. */
-MUST_USE int filter_explain(struct filter_store *store, struct bytes text,
-                            const struct filter_limits *limits,
-                            void (*line)(void *ctx, const char *text), void *ctx,
-                            struct filter_error *error);
-
 #endif

@@ -2,12 +2,11 @@
  * docs/reference/filters.md) is compiled once, and then says of each message whether it matches.
  * The room knows attributes of an event; that they come from MQTT is its caller's affair.
  *
- *   store  one per core: interned names, compiled expressions (equal ones are one object), and the
- *          memory that evaluating needs.
+ *   store  one per core: what was found out about the event at hand, and the memory that evaluating
+ *          needs.
  *   expr   a compiled expression: immutable, counted.
- *   set    the expressions at one place (a topic filter) and who subscribed with them; finds those
- *          that match an event without running them all.
- *   event  what is known of one message; views only, read when an expression asks.
+ *   set    the expressions at one place (a topic filter) and who subscribed with them; runs one
+ * after the other. event  what is known of one message; views only, read when an expression asks.
  *
  * One thread: everything of a store belongs to the core that made it. */
 #ifndef FILTERS_FILTER_H
@@ -56,10 +55,8 @@ const char *filter_fault_name(enum filter_fault fault);
 /* ---- the store ---- */
 
 struct filter_settings {
-    uint64_t seed;       /* of the hashes: chance, so that nobody can choose what collides */
     uint32_t json_bytes; /* a payload above it is not read as JSON: its paths are missing */
     uint32_t json_depth; /* nor is one that is nested deeper, at most FILTER_JSON_DEPTH_MAX */
-    bool linear;         /* sets have no index: the oracle, and the fallback (filter_index off) */
 };
 
 enum { FILTER_JSON_DEPTH_MAX = 512 };
@@ -80,8 +77,7 @@ struct filter_stats {
     uint64_t json_bad;        /* of them: no JSON, or too deep; their paths are missing */
     uint64_t json_large;      /* not read: longer than json_bytes */
     uint64_t short_of_memory; /* an evaluation that could not go on: counts as an error too */
-    uint64_t expr_count;      /* distinct expressions now */
-    uint64_t name_count;      /* distinct attribute names now */
+    uint64_t expr_count;      /* compiled expressions now */
     uint64_t bytes;           /* memory of expressions and sets, without the allocator's own */
 };
 
@@ -90,8 +86,8 @@ const struct filter_stats *filter_store_stats(const struct filter_store *store);
 
 /* ---- expressions ---- */
 
-/* Compiles a filter.  The result is the caller's, who gives it back with filter_expr_unref(); the
- * same object for texts that compile to the same.  The text is not kept.
+/* Compiles a filter.  The result is the caller's, who gives it back with filter_expr_unref().  The
+ * text is not kept.
  * E_INVALID: *error says why; E_NOMEM; on both nothing has changed. */
 MUST_USE int filter_compile(struct filter_store *store, struct bytes text,
                             const struct filter_limits *limits, struct filter_expr **out,
@@ -161,7 +157,6 @@ MUST_USE int filter_set_add(struct filter_set *set, struct filter_expr *expr, ui
 int filter_set_remove(struct filter_set *set, struct filter_expr *expr, uint64_t cookie);
 
 uint64_t filter_set_subscribers(const struct filter_set *set);
-uint64_t filter_set_distinct(const struct filter_set *set);
 
 /* Calls visit() once for each subscriber whose expression matches, in no particular order, and
  * returns how many.  visit() may not change this set or compile.  Needs no memory but for JSON. */
