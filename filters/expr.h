@@ -1,0 +1,203 @@
+/* Inside the room: tokens, the syntax tree of an expression, and the store.  One thread. */
+#ifndef FILTERS_EXPR_H
+#define FILTERS_EXPR_H
+
+#include "filters/eval.h"
+#include "filters/value.h"
+
+/* ---- lex.c ---- */
+
+enum token_kind {
+    TOKEN_END,
+    TOKEN_NAME,   /* bare; text is as written */
+    TOKEN_QUOTED, /* in back-quotes; text with doubled ones */
+    TOKEN_KEYWORD,
+    TOKEN_STRING, /* text without the delimiters, escapes still in it */
+    TOKEN_NUMBER, /* text: digits, or digits.digits */
+    TOKEN_SYMBOL, /* symbol: one character, or SYMBOL_x */
+    TOKEN_WRONG,  /* fault: why */
+};
+
+enum keyword {
+    KEY_AND,
+    KEY_OR,
+    KEY_XOR,
+    KEY_NOT,
+    KEY_LIKE,
+    KEY_EXISTS,
+    KEY_IN,
+    KEY_TRUE,
+    KEY_FALSE
+};
+enum { SYMBOL_NE = 256, SYMBOL_LE, SYMBOL_GE };
+
+struct token {
+    uint8_t kind;
+    uint8_t keyword;
+    uint8_t quote; /* TOKEN_STRING: its delimiter */
+    uint16_t symbol;
+    uint32_t column; /* in code points, from 1 */
+    struct bytes text;
+    const char *fault;
+};
+
+struct lexer {
+    struct bytes text;
+    size_t at;
+    size_t column_at; /* up to here `column` has counted */
+    uint32_t column;
+};
+
+struct token lex_next(struct lexer *l);
+bool lex_word_is(struct bytes word, const char *upper); /* in any letter case */
+
+/* ---- parse.c ---- */
+
+enum node_kind {
+    NODE_LITERAL,
+    NODE_ATTR,
+    NODE_EXISTS,
+    NODE_NOT,
+    NODE_NEGATE,
+    NODE_CHAIN, /* operands of one level of precedence, left to right */
+    NODE_LIKE,
+    NODE_IN, /* the first child is what is looked for */
+    NODE_CALL,
+    NODE_STEP, /* of a JSON path: a member by name, or an element */
+};
+
+enum node_op {
+    OP_NONE,
+    OP_AND,
+    OP_OR,
+    OP_XOR,
+    OP_EQ,
+    OP_NE,
+    OP_LT,
+    OP_LE,
+    OP_GT,
+    OP_GE,
+    OP_ADD,
+    OP_SUB,
+    OP_MUL,
+    OP_DIV,
+    OP_MOD,
+};
+
+static inline bool op_is_logic(unsigned op) { return op >= OP_AND && op <= OP_XOR; }
+static inline bool op_is_compare(unsigned op) { return op >= OP_EQ && op <= OP_GE; }
+
+enum attr_kind {
+    ATTR_NAME, /* a user property */
+    ATTR_PATH, /* into a JSON payload: the steps are the children */
+    ATTR_LEVEL,
+    ATTR_TOPIC,
+    ATTR_LEVELS,
+    ATTR_QOS,
+    ATTR_RETAIN,
+    ATTR_SIZE,
+    ATTR_CONTENT_TYPE,
+    ATTR_RESPONSE_TOPIC,
+    ATTR_EXPIRY,
+    ATTR_CLIENT_ID,
+    ATTR_USERNAME,
+    ATTR_PAYLOAD,
+};
+
+struct node {
+    uint8_t kind;
+    uint8_t op;                /* before this operand of a chain; OP_NONE: the first */
+    uint8_t attr;              /* enum attr_kind */
+    bool parens;               /* stood in parentheses */
+    bool negated;              /* NOT LIKE, NOT IN */
+    bool element;              /* NODE_STEP */
+    int16_t function;          /* NODE_CALL: its row; -1: there is none */
+    int32_t index;             /* ATTR_LEVEL, NODE_STEP */
+    uint32_t column;           /* where it begins */
+    uint32_t op_column;        /* of op */
+    uint32_t first, next;      /* child, sibling: places in the tree, 0 = none */
+    uint32_t count;            /* children */
+    struct filter_value value; /* NODE_LITERAL; text of LIKE, names, calls and steps */
+};
+
+/* A compiled expression: the tree and the texts it views. */
+struct filter_expr {
+    uint32_t refs;
+    struct node *nodes; /* [0] is not used */
+    uint32_t count, cap;
+    uint32_t root;
+    uint32_t predicates;
+    uint8_t *text;
+    uint32_t text_bytes, text_cap;
+};
+
+/* 0, E_NOMEM, E_INVALID with *error; nothing is to be freed after an error. */
+MUST_USE int expr_parse(struct bytes text, const struct filter_limits *limits,
+                        struct filter_expr **out, struct filter_error *error);
+void expr_free(struct filter_expr *e);
+
+void fault_set(struct filter_error *e, enum filter_fault fault, uint32_t column, const char *fmt,
+               ...) PRINTF_LIKE(4, 5);
+
+/* ---- lint.c: why it would be refused as a filter; returns how many, at most max ---- */
+uint32_t expr_lint(const struct filter_expr *e, struct filter_error *out, uint32_t max);
+
+/* ---- store.c, json.c, attr.c, eval.c, func.c ---- */
+
+struct scratch {
+    struct scratch *next;
+    uint8_t data[];
+};
+
+struct json_t;
+
+struct filter_store {
+    struct filter_settings settings;
+    struct filter_stats stats;
+    uint64_t epoch; /* of the event at hand */
+    bool json_tried;
+    struct json_t *json;
+    struct scratch *scratch; /* texts that live until the next evaluation */
+    size_t scratch_bytes;
+};
+
+/* What an expression may make of texts in one evaluation. */
+enum { SCRATCH_MAX = 4 << 20 };
+
+struct operand {
+    struct filter_value value;
+    bool failed; /* the value is what the error leaves; an operator makes its zero of it */
+};
+
+struct run {
+    struct filter_store *store;
+    struct filter_event *event;
+    const struct filter_expr *expr;
+    enum filter_failure failure; /* the first */
+    char *detail;                /* FILTER_DETAIL_BYTES, or NULL */
+};
+
+struct operand run_expr(struct run *r);
+struct operand run_fail(struct run *r, enum filter_failure failure, struct filter_value left,
+                        const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* NULL (and a failure) above the limit. */
+uint8_t *run_text(struct run *r, size_t n);
+void scratch_free(struct filter_store *s);
+
+enum found { FOUND_MISSING, FOUND_VALUE, FOUND_UNUSABLE };
+enum found attr_find(struct run *r, const struct node *n, struct filter_value *out);
+
+/* The payload as JSON, NULL when it is none; borrowed while the event is the one at hand. */
+struct json_t *json_of_event(struct filter_store *s, struct filter_event *event);
+void json_forget(struct filter_store *s);
+enum found json_path(struct filter_store *s, struct filter_event *event,
+                     const struct filter_expr *e, const struct node *n, struct filter_value *out);
+enum found json_member(struct filter_store *s, struct filter_event *event, struct bytes name,
+                       struct filter_value *out);
+
+int function_find(struct bytes name, unsigned count); /* -1: none with so many arguments */
+bool function_is_boolean(int row);
+bool function_known(struct bytes name);
+struct operand function_run(struct run *r, int row, struct operand *args, unsigned count);
+
+#endif

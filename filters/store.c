@@ -1,0 +1,228 @@
+/* The store, compiling, and sets of expressions that are run one after the other. */
+#include "base/err.h"
+#include "base/mem.h"
+#include "filters/expr.h"
+
+const char *filter_failure_name(enum filter_failure failure)
+{
+    static const char *const names[] = {NULL,
+                                        "parse",
+                                        "math",
+                                        "cast",
+                                        "missingFunction",
+                                        "functionEvaluation",
+                                        "missingAttribute",
+                                        "generic"};
+    return names[failure];
+}
+
+const char *filter_fault_name(enum filter_fault fault)
+{
+    static const char *const names[] = {"none",      "parse", "function", "not-boolean",
+                                        "ambiguous", "limit", "name"};
+    return names[fault];
+}
+
+struct filter_store *filter_store_new(const struct filter_settings *settings)
+{
+    struct filter_store *s = mem_calloc(1, sizeof *s);
+    if (s == NULL) return NULL;
+    s->settings = *settings;
+    s->settings.json_depth = (uint32_t)min_u64(settings->json_depth, FILTER_JSON_DEPTH_MAX);
+    return s;
+}
+
+void filter_store_free(struct filter_store **store)
+{
+    struct filter_store *s = *store;
+    *store = NULL;
+    if (s == NULL) return;
+    ASSERT(s->stats.expr_count == 0);
+    json_forget(s);
+    scratch_free(s);
+    mem_free(s);
+}
+
+const struct filter_stats *filter_store_stats(const struct filter_store *store)
+{
+    return &store->stats;
+}
+
+void scratch_free(struct filter_store *s)
+{
+    for (struct scratch *at = s->scratch, *next; at; at = next) {
+        next = at->next;
+        mem_free(at);
+    }
+    s->scratch = NULL;
+    s->scratch_bytes = 0;
+}
+
+uint8_t *run_text(struct run *r, size_t n)
+{
+    struct filter_store *s = r->store;
+    struct scratch *c = NULL;
+    if (n <= SCRATCH_MAX - s->scratch_bytes) c = mem_alloc(sizeof *c + n);
+    if (c == NULL) {
+        s->stats.short_of_memory++;
+        run_fail(r, FILTER_FAIL_GENERIC, value_bool(false), "its texts became too long");
+        return NULL;
+    }
+    s->scratch_bytes += n;
+    c->next = s->scratch;
+    s->scratch = c;
+    return c->data;
+}
+
+size_t filter_expr_bytes(const struct filter_expr *e)
+{
+    return sizeof *e + e->cap * sizeof *e->nodes + e->text_cap;
+}
+
+int filter_compile(struct filter_store *store, struct bytes text,
+                   const struct filter_limits *limits, struct filter_expr **out,
+                   struct filter_error *error)
+{
+    int rc = expr_parse(text, limits, out, error);
+    if (rc) return rc;
+    if (expr_lint(*out, error, 1)) {
+        expr_free(*out);
+        *out = NULL;
+        return E_INVALID;
+    }
+    store->stats.expr_count++;
+    store->stats.bytes += filter_expr_bytes(*out);
+    return 0;
+}
+
+struct filter_expr *filter_expr_ref(struct filter_expr *expr)
+{
+    expr->refs++;
+    return expr;
+}
+
+void filter_expr_unref(struct filter_store *store, struct filter_expr *expr)
+{
+    if (expr == NULL || --expr->refs) return;
+    store->stats.expr_count--;
+    store->stats.bytes -= filter_expr_bytes(expr);
+    expr_free(expr);
+}
+
+enum filter_result filter_matches(struct filter_store *store, const struct filter_expr *expr,
+                                  struct filter_event *event)
+{
+    struct run r = {.store = store, .event = event, .expr = expr};
+    struct operand o = run_expr(&r);
+    store->stats.evaluated++;
+    if (o.failed || o.value.type != FILTER_BOOL) {
+        store->stats.errors++;
+        return FILTER_ERROR;
+    }
+    store->stats.matched += o.value.boolean;
+    return o.value.boolean ? FILTER_MATCH : FILTER_MISS;
+}
+
+int filter_eval(struct filter_store *store, struct bytes text, const struct filter_limits *limits,
+                struct filter_event *event, struct filter_outcome *out)
+{
+    struct filter_expr *e = NULL;
+    *out = (struct filter_outcome){.value = value_bool(false)};
+    int rc = expr_parse(text, limits, &e, &out->error);
+    if (rc == E_INVALID) out->failure = FILTER_FAIL_PARSE;
+    if (rc) return rc == E_INVALID ? 0 : rc;
+    out->warning_count = expr_lint(e, out->warnings, FILTER_WARNINGS_MAX);
+    struct run r = {.store = store, .event = event, .expr = e, .detail = out->detail};
+    out->value = run_expr(&r).value;
+    out->failure = r.failure;
+    /* A literal's text lies in the tree, which goes now. */
+    if (out->value.type == FILTER_STRING && out->value.string.n) {
+        uint8_t *copy = run_text(&r, out->value.string.n);
+        if (copy)
+            out->value.string = bytes_of(memcpy(copy, out->value.string.p, out->value.string.n),
+                                         out->value.string.n);
+        else
+            rc = E_NOMEM;
+    }
+    expr_free(e);
+    return rc;
+}
+
+/* ---- sets ---- */
+
+struct member {
+    struct filter_expr *expr;
+    uint64_t cookie;
+};
+
+struct filter_set {
+    struct filter_store *store;
+    struct member *members;
+    uint32_t count, cap;
+};
+
+struct filter_set *filter_set_new(struct filter_store *store)
+{
+    struct filter_set *set = mem_calloc(1, sizeof *set);
+    if (set) set->store = store;
+    return set;
+}
+
+void filter_set_free(struct filter_set **set)
+{
+    struct filter_set *s = *set;
+    *set = NULL;
+    if (s == NULL) return;
+    for (uint32_t i = 0; i < s->count; i++) filter_expr_unref(s->store, s->members[i].expr);
+    s->store->stats.bytes -= s->cap * sizeof *s->members;
+    mem_free(s->members);
+    mem_free(s);
+}
+
+static struct member *member_find(const struct filter_set *set, const struct filter_expr *expr,
+                                  uint64_t cookie)
+{
+    for (uint32_t i = 0; i < set->count; i++)
+        if (set->members[i].cookie == cookie && set->members[i].expr == expr)
+            return &set->members[i];
+    return NULL;
+}
+
+int filter_set_add(struct filter_set *set, struct filter_expr *expr, uint64_t cookie)
+{
+    ASSERT(cookie);
+    if (member_find(set, expr, cookie)) return E_EXISTS;
+    if (set->count == set->cap) {
+        uint32_t cap = set->cap ? set->cap * 2 : 2;
+        struct member *grown = mem_realloc(set->members, cap * sizeof *grown);
+        if (grown == NULL) return E_NOMEM;
+        set->store->stats.bytes += (cap - set->cap) * sizeof *grown;
+        set->members = grown;
+        set->cap = cap;
+    }
+    set->members[set->count++] = (struct member){filter_expr_ref(expr), cookie};
+    return 0;
+}
+
+int filter_set_remove(struct filter_set *set, struct filter_expr *expr, uint64_t cookie)
+{
+    struct member *m = member_find(set, expr, cookie);
+    if (m == NULL) return E_NOTFOUND;
+    *m = set->members[--set->count];
+    filter_expr_unref(set->store, expr);
+    return 0;
+}
+
+uint64_t filter_set_subscribers(const struct filter_set *set) { return set->count; }
+
+uint64_t filter_set_match(struct filter_set *set, struct filter_event *event,
+                          void (*visit)(void *ctx, uint64_t cookie), void *ctx)
+{
+    uint64_t matched = 0;
+    for (uint32_t i = 0; i < set->count; i++) {
+        if (filter_matches(set->store, set->members[i].expr, event) != FILTER_MATCH) continue;
+        matched++;
+        visit(ctx, set->members[i].cookie);
+    }
+    return matched;
+}

@@ -1,0 +1,251 @@
+/* Attribute filters: values and errors of expressions, what is refused, JSON paths, sets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+
+#include "base/err.h"
+#include "filters/eval.h"
+#include "filters/value.h"
+
+static const char *const properties[][2] = {
+    {"a", "1"}, {"temp", "21.5"}, {"name", "x"}, {"a", "2"}, {"X-Id", "7"}, {"topic", "mine"},
+};
+
+static bool next_property(void *ctx, size_t *cursor, struct bytes *name, struct filter_value *value)
+{
+    (void)ctx;
+    if (*cursor == ARRAY_LEN(properties)) return false;
+    *name = bytes_str(properties[*cursor][0]);
+    *value = value_string(bytes_str(properties[(*cursor)++][1]));
+    return true;
+}
+
+static struct filter_event event_with(const char *payload)
+{
+    return (struct filter_event){.topic = bytes_str("site/7/t"),
+                                 .payload = bytes_str(payload),
+                                 .content_type = bytes_str("application/json"),
+                                 .qos = 1,
+                                 .attribute = next_property};
+}
+
+static const char json[] =
+    "{\"t\":30,\"f\":1.5,\"i\":2.0,\"n\":null,\"l\":[{\"c\":\"z\"}],\"B\":true}";
+
+static void show(const struct filter_outcome *o, char *d, size_t size)
+{
+    struct filter_value v = o->value;
+    char room[CAST_TEXT_BYTES];
+    const char *quote = v.type == FILTER_STRING ? "'" : "";
+    assert_true(value_cast(&v, FILTER_STRING, room));
+    const char *failure = filter_failure_name(o->failure);
+    snprintf(d, size, "%s%.*s%s%s%s", quote, (int)v.string.n, (const char *)v.string.p, quote,
+             failure ? " " : "", failure ? failure : "");
+}
+
+static void expressions_have_values(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *result;
+    } rows[] = {
+        {"4 * 2 + 4 / 2", "10"},
+        {"5 / 0", "0 math"},
+        {"missing / 0", "0 missingAttribute"},
+        {"--10", "10"},
+        {"-TRUE", "-1"},
+        {"5 + TRUE", "6"},
+        {"'5' + '3'", "8"},
+        {"4 -1", "3"},
+        {"-2147483648", "-2147483648"},
+        {"2147483648", "false parse"},
+        {"2147483647 + 1", "0 math"},
+        {"ABS(-2147483648)", "2147483647 math"},
+        {"1 + 0.5", "1.5"},
+        {"7 % -2", "1"},
+        {"NOT 10", "true cast"},
+        {"NOT missing", "false missingAttribute"},
+        {"NOT 'FALSE'", "true"},
+        {"true = 'TRUE'", "false"},
+        {"'TRUE' = true", "true"},
+        {"'a' < 'b'", "false cast"},
+        {"1.5 = 1", "false cast"},
+        {"temp > 21", "true"},
+        {"a = 1", "true"},
+        {"A = 1", "true"},
+        {"`X-Id` = 7", "true"},
+        {"missing <> 2", "false missingAttribute"},
+        {"false and (1 != 1 / 0)", "false"},
+        {"true and (1 != 1 / 0)", "false math"},
+        {"true or (1 != 1 / 0)", "true"},
+        {"TRUE XOR TRUE", "false"},
+        {"missing = 1 OR a = 1", "false missingAttribute"},
+        {"EXISTS missing AND missing", "false"},
+        {"'true' IN (TRUE, 'false')", "true"},
+        {"1 IN ('1', missing)", "true"},
+        {"1 NOT IN (2, 3)", "true"},
+        {"'x' IN (missing)", "false missingAttribute"},
+        {"'abc' LIKE 'a_c'", "true"},
+        {"'a%c' LIKE 'a\\%c'", "true"},
+        {"'abc' NOT LIKE '%d'", "true"},
+        {"10 LIKE '1%'", "true"},
+        {"'a\"b\\'c'", "'a\"b'c'"},
+        {"'it''s'", "'it's'"},
+        {"LENGTH('\xc3\xa4')", "1"},
+        {"UPPER('\xc3\xa4')", "'\xc3\x84'"},
+        {"CONCAT()", "''"},
+        {"CONCAT_WS(',', 'a', 1)", "'a,1'"},
+        {"CONCAT_WS()", "false missingFunction"},
+        {"LEFT('abc', -2)", "'abc' functionEvaluation"},
+        {"RIGHT('abc', 2)", "'bc'"},
+        {"SUBSTRING('Sakila', -5, 3)", "'aki'"},
+        {"SUBSTRING('a', 0)", "''"},
+        {"SUBSTRING('abcdef', 10)", "'' functionEvaluation"},
+        {"INT('ABC')", "0 cast"},
+        {"BOOL('x')", "false cast"},
+        {"STRING(0.1)", "'0.1'"},
+        {"IS_INT('4')", "true"},
+        {"IS_BOOL('4')", "false"},
+        {"DECIMAL('1e2')", "100"},
+        {"missing", "false missingAttribute"},
+        {"topic[-1]", "'t'"},
+        {"mqtt.topic", "'site/7/t'"},
+        {"topic", "'mine'"},
+        {"topic[1] = 7", "true"},
+        {"mqtt.levels", "3"},
+        {"mqtt.qos", "1"},
+        {"datacontenttype", "'application/json'"},
+        {"payload.t > 29", "true"},
+        {"payload.l[0].c", "'z'"},
+        {"payload.i", "2"},
+        {"payload.f", "1.5"},
+        {"EXISTS payload.l", "true"},
+        {"payload.l = 1", "false cast"},
+        {"EXISTS payload.n", "false"},
+        {"EXISTS payload.b", "false"},
+        {"payload.B", "true"},
+    };
+    struct filter_store *s = filter_store_new(&FILTER_SETTINGS_DEFAULT);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct filter_event event = event_with(json);
+        struct filter_outcome o;
+        char text[200];
+        assert_int_equal(
+            filter_eval(s, bytes_str(rows[i].text), &FILTER_LIMITS_DEFAULT, &event, &o), 0);
+        show(&o, text, sizeof text);
+        if (strcmp(text, rows[i].result) != 0) print_message("in: %s\n", rows[i].text);
+        assert_string_equal(text, rows[i].result);
+    }
+    filter_store_free(&s);
+}
+
+static void what_misleads_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *fault;
+        unsigned column;
+    } rows[] = {
+        {"urgent", "not-boolean", 1},
+        {"a = 1 AND b = 2 OR c = 3", "ambiguous", 17},
+        {"NOT a = 1", "ambiguous", 1},
+        {"NOT x IN (1)", "ambiguous", 1},
+        {"FOO(1) = 1", "function", 1},
+        {"LEFT('a') = 'a'", "function", 1},
+        {"a LIKE b", "parse", 8},
+        {"'\xc3\xa4' = ", "parse", 7},
+        {"foo.bar = 1", "parse", 4},
+        {"a = 1e5x.", "parse", 9},
+        {"", "parse", 1},
+        {"(a = 1", "parse", 7},
+        {"a = 1.5x", "parse", 5},
+        {"mqtt.nothing = 1", "parse", 6},
+        {"a IN ()", "parse", 7},
+        {"((((((a = 1))))))", "limit", 6},
+        {"a IN (1,2,3,4,5)", "limit", 15},
+        {"a=1 AND a=1 AND a=1 AND a=1 AND a=1", "limit", 34},
+    };
+    struct filter_limits limits = {60, 5, 4, 4};
+    struct filter_store *s = filter_store_new(&FILTER_SETTINGS_DEFAULT);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct filter_expr *e = NULL;
+        struct filter_error error;
+        print_message("%s\n", rows[i].text);
+        assert_int_equal(filter_compile(s, bytes_str(rows[i].text), &limits, &e, &error),
+                         E_INVALID);
+        assert_string_equal(filter_fault_name(error.fault), rows[i].fault);
+        assert_int_equal(error.column, rows[i].column);
+    }
+    filter_store_free(&s);
+}
+
+static void hostile_json_is_a_miss(void **state)
+{
+    (void)state;
+    static const char *const payloads[] = {"",
+                                           "{\"t\":1,\"t\":1}",
+                                           "{\"t\":1} x",
+                                           "[[[[[1]]]]]",
+                                           "{\"t\":\"\xff\"}",
+                                           "{\"t\":1e999}",
+                                           "nope",
+                                           "{\"t\":1,\"p\":\"12345678901234567890123456789\"}"};
+    struct filter_settings settings = {.json_bytes = 40, .json_depth = 4};
+    struct filter_store *s = filter_store_new(&settings);
+    struct filter_expr *e = NULL;
+    struct filter_error error;
+    assert_int_equal(
+        filter_compile(s, bytes_str("payload.t = 1"), &FILTER_LIMITS_DEFAULT, &e, &error), 0);
+    for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
+        struct filter_event event = event_with(payloads[i]);
+        assert_int_equal(filter_matches(s, e, &event), FILTER_ERROR);
+    }
+    assert_int_equal(filter_store_stats(s)->json_large, 1);
+    filter_expr_unref(s, e);
+    filter_store_free(&s);
+}
+
+static void note(void *ctx, uint64_t cookie) { *(uint64_t *)ctx += cookie; }
+
+static void a_set_finds_its_subscribers(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"a = 1", "a = 2", "payload.t = 30", "missing = 1"};
+    struct filter_store *s = filter_store_new(&FILTER_SETTINGS_DEFAULT);
+    struct filter_set *set = filter_set_new(s);
+    struct filter_expr *e[4];
+    struct filter_error error;
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(
+            filter_compile(s, bytes_str(texts[i]), &FILTER_LIMITS_DEFAULT, &e[i], &error), 0);
+        assert_int_equal(filter_set_add(set, e[i], 1u << i), 0);
+        assert_int_equal(filter_set_add(set, e[i], 1u << i), E_EXISTS);
+    }
+    uint64_t seen = 0;
+    struct filter_event event = event_with(json);
+    assert_int_equal(filter_set_match(set, &event, note, &seen), 2);
+    assert_int_equal(seen, 1 + 4);
+    assert_int_equal(filter_set_remove(set, e[0], 1), 0);
+    assert_int_equal(filter_set_remove(set, e[0], 1), E_NOTFOUND);
+    assert_int_equal(filter_set_subscribers(set), 3);
+    filter_set_free(&set);
+    for (unsigned i = 0; i < 4; i++) filter_expr_unref(s, e[i]);
+    assert_int_equal(filter_store_stats(s)->bytes, 0);
+    filter_store_free(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(expressions_have_values),
+        cmocka_unit_test(what_misleads_is_refused),
+        cmocka_unit_test(hostile_json_is_a_miss),
+        cmocka_unit_test(a_set_finds_its_subscribers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
