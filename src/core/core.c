@@ -8,6 +8,7 @@
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
+#include "core/wished.h"
 
 enum { SLOTS_FIRST = 64, EXPIRY_SWEEP_MS = 1000, STORE_RETRY_MS = 1 };
 
@@ -98,6 +99,7 @@ static void core_destroy(struct core *core)
     ptrmap_fini(&core->sessions);
     ptrmap_fini(&core->groups);
     if (core->trie.root) trie_fini(&core->trie);
+    filter_store_free(&core->filters);
     for (unsigned i = 0; i < CORE_MAX_SHARDS; i++) buf_fini(&core->mail[i].buf);
     for (uint32_t i = 0; i < core->spare_count; i++) buf_fini(&core->spare[i]);
     for (uint32_t i = 0; i < core->subid_set_count; i++) mem_free(core->subid_sets[i]);
@@ -142,7 +144,9 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     ptrmap_init(&core->sessions, session_hash, seed);
     ptrmap_init(&core->groups, share_group_hash, seed);
     ptrmap_init(&core->subid_index, subid_hash, seed);
-    if (trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
+    const struct filter_settings settings = FILTER_SETTINGS_DEFAULT;
+    core->filters = filter_store_new(&settings);
+    if (core->filters == NULL || trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
         retain_new(&core->retain, seed, retained_release, core) < 0) {
         core_destroy(core);
         return E_NOMEM;

@@ -45,8 +45,11 @@ struct core_config {
     uint64_t ack_timeout_ms;                           /* v5: disconnect; 0 = off */
     uint32_t max_topic_levels;                         /* 200 */
     uint32_t max_subscriptions;                        /* a session; 0 = no limit */
-    uint32_t max_retained_messages; /* all shards share it evenly; 0 = no limit */
-    uint64_t max_retained_bytes;    /* likewise */
+    uint32_t filter_max_length;      /* bytes of an attribute filter; 0: the default of 8192 */
+    uint32_t filter_max_predicates;  /* in it; 0: 256 */
+    uint32_t max_filters_per_client; /* subscriptions with one, of a session; 0: no limit */
+    uint32_t max_retained_messages;  /* all shards share it evenly; 0 = no limit */
+    uint64_t max_retained_bytes;     /* likewise */
     uint32_t
         output_soft_bytes; /* unsent output of one connection above which its publishers wait */
     uint32_t output_hard_bytes;  /* and above which QoS 0 is dropped */
@@ -106,6 +109,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
         dropped_no_memory;
     uint64_t dropped_share_nacked, dropped_qos0_offline;
+    uint64_t filter_matched, filter_missed, filter_errors;      /* answers of attribute filters */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
     uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;
     uint64_t route_hits, route_misses;

@@ -56,6 +56,8 @@ struct will {
     uint8_t data[];
 };
 
+struct wish_filters;
+
 /* Retained messages still to be sent for one SUBSCRIBE entry.  Pulled as the client's window
  * allows: first this shard's, then each other shard's in slices. */
 struct rjob {
@@ -67,7 +69,8 @@ struct rjob {
     bool waiting; /* for an answer from `shard` */
     bool hold;    /* until SUBACK is out */
     uint8_t qos;
-    uint64_t variant; /* of the subscription, as the trie knows it */
+    uint64_t variant;             /* of the subscription, as the trie knows it */
+    struct wish_filters *filters; /* owned; NULL: none */
     uint16_t filter_len, cursor_len, cursor_cap;
     uint8_t *cursor; /* topic to go on after, owned */
     uint64_t *stale; /* topics (hash) whose newer message went out live meanwhile, or NULL */
@@ -86,7 +89,8 @@ struct session {
     uint32_t expiry_s; /* after disconnect; 0 = with the connection, UINT32_MAX = never */
     uint32_t epoch;    /* counts connections */
     uint32_t sub_count;
-    bool full_logged; /* that its queue is full */
+    uint32_t wish_count; /* of them, those that wish something */
+    bool full_logged;    /* that its queue is full */
     uint32_t
         unsent_count; /* inflight entries, the last in order, not (re)sent on this connection */
     uint16_t unsent_first; /* packet identifier of the first of them */
@@ -321,7 +325,8 @@ struct core {
     struct list fetching; /* connections whose next message the store is reading */
     uint64_t ids_made, logins_asked;
     bool shutting_down;
-    bool ending;             /* core_free() */
+    bool ending; /* core_free() */
+    struct filter_store *filters;
     struct target *resolved; /* of one message, see resolve() in router.c */
     uint32_t resolved_cap;
     struct route scratch; /* last: it ends in a flexible member that it does not use */

@@ -8,6 +8,7 @@
 
 #include "core/access.h"
 #include "core/mailbox.h"
+#include "core/wished.h"
 
 enum { SWEEP_STEP = 4096, ANSWER_MESSAGES = 256 };
 
@@ -155,11 +156,19 @@ void retained_sweep(struct core *core)
 /* ---- jobs ---- */
 
 struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, uint8_t qos,
-                      uint32_t subid)
+                      uint32_t subid, const struct wish_filters *filters)
 {
     struct core *core = s->core;
     struct rjob *job = mem_calloc(1, sizeof *job + filter.n);
     if (job == NULL) return NULL;
+    if (wish_filters_any(filters)) {
+        job->filters = mem_alloc(sizeof *job->filters);
+        if (job->filters == NULL) {
+            mem_free(job);
+            return NULL;
+        }
+        *job->filters = wish_filters_ref(filters);
+    }
     job->id = ++core->next_token;
     job->variant = variant;
     job->subid = subid;
@@ -186,6 +195,8 @@ static void rjob_free(struct session *s, struct rjob *job)
     struct rjob **at = &s->rjobs;
     while (*at != job) at = &(*at)->next;
     *at = job->next;
+    if (job->filters) wish_filters_fini(s->core, job->filters);
+    mem_free(job->filters);
     mem_free(job->cursor);
     mem_free(job->stale);
     mem_free(job);
@@ -272,6 +283,12 @@ bool rjobs_can_step(const struct cconn *c)
            c->fetching.next == NULL;
 }
 
+static bool job_wants(struct core *core, const struct rjob *job, const struct pub *p)
+{
+    struct wish_event event = wish_event_of(core, p);
+    return job->filters == NULL || wish_passes(&event, job->filters);
+}
+
 /* To be asked again next turn. */
 static bool later(struct cconn *c)
 {
@@ -308,6 +325,12 @@ static bool step_local(struct cconn *c, struct rjob *job)
     }
     if (UNLIKELY(!access_may_retained(core, b))) {
         core->stats.denied_delivery++;
+        blob_unref(b);
+        return true;
+    }
+    struct pub p;
+    pub_of_blob(core, b, &p);
+    if (UNLIKELY(!job_wants(core, job, &p))) {
         blob_unref(b);
         return true;
     }
@@ -361,7 +384,7 @@ static void on_msg(struct core *core, struct rd *r)
     struct rjob *job = job_find(s, mail_u32(r));
     struct pub p;
     (void)mail_get_pub(r, &p);
-    if (job == NULL || is_stale(job, p.hash)) return;
+    if (job == NULL || is_stale(job, p.hash) || !job_wants(core, job, &p)) return;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, p.qos);
     deliver_answer(core, &p, s, qos, job->subid);
     blob_unref(p.blob);

@@ -272,14 +272,15 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
 
 /* Of a route on which some subscriptions wish something, the targets that this message has; one a
  * session, as without wishes.  They are good until the next call. */
-static uint32_t resolve(struct core *core, struct pub *p, const struct route *r)
+static uint32_t resolve(struct core *core, const struct pub *p, const struct route *r)
 {
     uint32_t count = 0;
+    struct wish_event event = wish_event_of(core, p);
     core->route_serial++;
     for (uint32_t i = 0; i < r->target_count; i++) {
         struct target new = r->targets[i], *t = NULL;
         if (new.kind == TARGET_WISHED) {
-            if (!wished_wants(core, new.to.wished, p)) continue;
+            if (!wish_passes(&event, &new.to.wished->filters)) continue;
             new.to.session = new.to.wished->head.sub.owner.session;
             new.kind = TARGET_SESSION;
         }

@@ -1,6 +1,7 @@
 /* The owner's side of shared groups: whose turn it is, and what waits for a member to have room.
  * See share.c for the letters.  The shard's thread. */
 #include "core/share_int.h"
+#include "core/wished.h"
 
 #include "core/journal.h"
 #include "core/recover.h"
@@ -17,6 +18,7 @@ struct seat { /* a member as the owner knows it */
     uint8_t qos;
     bool online, durable;
     bool handing_back; /* its JOIN or LEAVE follows when it is through */
+    struct wish_filters filters;
 };
 
 struct group {
@@ -141,6 +143,7 @@ static void group_free(struct core *core, struct group *g)
     ptrmap_del(&core->groups, g, share_group_hash(g, core->seed));
     core->group_slots[g->slot] = NULL;
     core->generation++;
+    for (uint32_t i = 0; i < g->seat_count; i++) wish_filters_fini(core, &g->seats[i].filters);
     mem_free(g->seats);
     mem_free(g);
 }
@@ -211,18 +214,27 @@ static bool seat_is_better(const struct core *core, const struct seat *s, const 
 
 /* The best rank, then the fewest deliveries under way; equal ones take turns.  NULL: there is none
  * that can take it, nor is any connected. */
-static struct seat *seat_choose(const struct core *core, const struct group *g, uint8_t qos)
+static struct seat *seat_choose(struct core *core, const struct group *g, const struct pub *p)
 {
+    struct wish_event event = wish_event_of(core, p);
     struct seat *best = NULL;
     for (uint32_t n = 0, i = g->turn; n < g->seat_count; n++, i++) {
         struct seat *s = &g->seats[i % g->seat_count];
-        if (!s->online && !(s->durable && s->qos > 0 && qos > 0)) continue;
+        if (!s->online && !(s->durable && s->qos > 0 && p->qos > 0)) continue;
         if (best && !seat_is_better(core, s, best)) continue;
+        if (!wish_passes(&event, &s->filters)) continue; /* the choice is made after filtering */
         best = s;
         bool unbeaten = core->cfg.shared_round_robin || seat_load(s) == 0;
         if (unbeaten && seat_rank(s) == SEAT_ROOM) break;
     }
     return best;
+}
+
+static bool group_filters(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->seat_count; i++)
+        if (wish_filters_any(&g->seats[i].filters)) return true;
+    return false;
 }
 
 /* To that seat; NULL: a drop, counted. */
@@ -236,7 +248,7 @@ static void seat_send(struct core *core, struct group *g, struct seat *s, const 
         journal_waits(core, p->seq, group_name(g), group_filter(g));
     uint8_t *d = s ? mail_begin(core, s->shard, MAIL_SHARE_DELIVER, size) : NULL;
     if (d == NULL) {
-        core->stats.publish_dropped++;
+        core->stats.publish_dropped += s || !group_filters(g); /* else nobody wants it */
         return;
     }
     g->turn = (uint32_t)(s - g->seats) + 1;
@@ -274,12 +286,21 @@ static void send_oldest(struct core *core, struct group *g, struct seat *s, cons
     waiting_release(core, &item);
 }
 
+/* Where the oldest that waits would go. */
+static struct seat *choose_for_oldest(struct core *core, struct group *g)
+{
+    struct pub p;
+    struct outq *q = g->returned.count ? &g->returned : &g->waiting;
+    pub_of_blob(core, (struct blob *)(uintptr_t)outq_peek(q)->ref, &p);
+    return seat_choose(core, g, &p);
+}
+
 /* After a change of the seats: what waits goes out as far as there is room, or to those that are
  * away when nobody else is left. */
 static void group_drain(struct core *core, struct group *g)
 {
     while (group_waits(g)) {
-        struct seat *s = seat_choose(core, g, 1);
+        struct seat *s = choose_for_oldest(core, g);
         if (is_worth_waiting(g, s)) return;
         send_oldest(core, g, s, NULL);
     }
@@ -319,9 +340,9 @@ static void wait_push(struct core *core, struct outq *q, struct pub *p)
 static void group_wait(struct core *core, struct group *g, struct outq *q, struct pub *p)
 {
     while (group_waits(g) && group_is_full(core, g, p->payload.n))
-        send_oldest(core, g, seat_choose(core, g, 1), p);
+        send_oldest(core, g, choose_for_oldest(core, g), p);
     if (group_is_full(core, g, p->payload.n)) { /* alone larger than max_queued_bytes */
-        seat_send(core, g, seat_choose(core, g, p->qos), p);
+        seat_send(core, g, seat_choose(core, g, p), p);
         return;
     }
     wait_push(core, q, p);
@@ -330,8 +351,9 @@ static void group_wait(struct core *core, struct group *g, struct outq *q, struc
 /* q: where it waits if it must. */
 static void dispatch(struct core *core, struct group *g, struct outq *q, struct pub *p)
 {
-    bool behind = p->qos > 0 && group_waits(g);
-    struct seat *s = behind ? NULL : seat_choose(core, g, p->qos);
+    /* What waits for one member is not in the way of what only another wants. */
+    bool behind = p->qos > 0 && group_waits(g) && !group_filters(g);
+    struct seat *s = behind ? NULL : seat_choose(core, g, p);
     if (behind || (p->qos > 0 && is_worth_waiting(g, s))) /* QoS 0 never waits */
         group_wait(core, g, q, p);
     else
@@ -351,17 +373,23 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
     struct bytes name = mail_bytes(r), filter = mail_bytes(r);
     uint32_t member = mail_u32(r), serial = mail_u32(r);
     uint32_t settled = mail_u32(r), bits = mail_u32(r);
+    struct wish wish;
+    struct wish_filters filters = {0};
+    wish_get(mail_bytes(r), &wish);
     ASSERT(rd_ok(r));
     struct group *g = group_find(core, name, filter);
     if (g == NULL) g = group_new(core, name, filter);
     struct seat *s = g ? seat_find(g, src, member, serial) : NULL;
     if (g && s == NULL) s = seat_add(g);
+    if (s && wish_filters_again(core, &wish, &filters) < 0) filters.broken = true;
     if (s == NULL) {
         core->stats.dropped_no_memory++;
         if (g) group_update(core, g);
         return;
     }
+    wish_filters_fini(core, &s->filters);
     *s = (struct seat){.shard = src,
+                       .filters = filters,
                        .member = member,
                        .serial = serial,
                        .sent = s->sent,
@@ -378,6 +406,7 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
 static void seat_remove(struct core *core, struct group *g, struct seat *s)
 {
     uint32_t at = (uint32_t)(s - g->seats);
+    wish_filters_fini(core, &s->filters);
     memmove(s, s + 1, (--g->seat_count - at) * sizeof *s); /* the others keep their turns */
     if (at < g->turn) g->turn--;
     group_update(core, g); /* frees g when it was the last */

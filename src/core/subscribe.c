@@ -17,11 +17,12 @@ struct order {
     struct cconn *c;
     struct session *s;
     uint32_t subid;
-    bool joins;         /* a shared group is concerned */
-    struct wish wish;   /* what the packet's properties say, of every entry */
-    bool twice;         /* one of them is there twice */
-    char why[WHY_SIZE]; /* an entry was refused: the Reason String; "" = none */
-    const char *error;  /* and the value of filter-error, if it was a filter; or NULL */
+    bool joins;                  /* a shared group is concerned */
+    struct wish wish;            /* what the packet's properties say, of every entry */
+    bool twice;                  /* one of them is there twice */
+    struct wish_filters filters; /* of the entry that is looked at */
+    char why[WHY_SIZE];          /* an entry was refused: the Reason String; "" = none */
+    const char *error;           /* and the value of filter-error, if it was a filter; or NULL */
 };
 
 static void read_wishes(struct order *o, struct bytes raw)
@@ -39,6 +40,39 @@ PRINTF_LIKE(2, 3) static void explain(struct order *o, const char *fmt, ...)
     va_end(args);
 }
 
+/* What is wrong with a filter, for people who cannot see SUBACK's reason. */
+static void log_fault(const struct order *o, const struct filter_error *error, struct bytes text)
+{
+    int shown = (int)min_u64(text.n, 400);
+    core_log(o->s->core, LOG_T_WARNING, "Client %s: filter: column %u: %s: %.*s", o->s->client_id,
+             error->column, error->detail, shown, (const char *)text.p);
+    if (error->column <= (unsigned)shown)
+        core_log(o->s->core, LOG_T_WARNING, "Client %s: here: %*s^", o->s->client_id,
+                 (int)error->column - 1, "");
+}
+
+static uint8_t check_filter(struct order *o, const struct wish *w)
+{
+    struct core *core = o->s->core;
+    struct filter_error error;
+    struct bytes text;
+    if (core->cfg.max_filters_per_client && o->s->wish_count >= core->cfg.max_filters_per_client) {
+        explain(o, "filter: this client has as many as it may");
+        return MQTT_QUOTA_EXCEEDED;
+    }
+    int rc = wish_filters_init(core, w, &o->filters, &error, &text);
+    if (rc == 0) return 0;
+    if (rc == E_MALFORMED) {
+        explain(o, "filter: a percent sign wants two hexadecimal digits, and UTF-8 is expected");
+        return MQTT_TOPIC_FILTER_INVALID;
+    }
+    if (rc == E_NOMEM) return MQTT_QUOTA_EXCEEDED;
+    explain(o, "filter: column %u: %s", error.column, error.detail);
+    o->error = filter_fault_name(error.fault);
+    log_fault(o, &error, text);
+    return MQTT_IMPLEMENTATION_ERROR;
+}
+
 /* Whether a wish can be fulfilled: 0, or the reason for SUBACK.  It must never silently mean
  * something else (CONTRACT section 3). */
 static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
@@ -51,11 +85,12 @@ static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
         explain(o, "replay is not for groups and queues");
         return MQTT_IMPLEMENTATION_ERROR;
     }
-    if (!wish_is_empty(w)) {
+    if (w->when.p || w->replay.p || w->replay_until.p || w->replay_end.p || w->queue.n ||
+        w->ack_deadline.p || w->max_deliveries.p || w->backoff.p) {
         explain(o, "not available in this version");
         return MQTT_IMPLEMENTATION_ERROR;
     }
-    return 0;
+    return w->expr.p || w->filter.p ? check_filter(o, w) : 0;
 }
 
 /* The filter with the listener's mount point before it, in scratch memory. */
@@ -78,7 +113,10 @@ static bool is_durable(const struct session *s, uint8_t qos)
 
 static void sub_del(struct session *s, struct sub *sub)
 {
-    if (sub->wished) wished_fini(wsub_of(sub));
+    if (sub->wished) {
+        wished_fini(s->core, wsub_of(sub));
+        s->wish_count--;
+    }
     trie_del(&s->core->trie, sub);
     s->sub_count--;
     s->core->stats.subscriptions--;
@@ -86,8 +124,9 @@ static void sub_del(struct session *s, struct sub *sub)
 
 /* A subscription of this session, not there yet or in the place of another that has a wish where
  * this has none, or the other way round. */
-static int sub_new(struct session *s, struct bytes filter, const struct wish *w, struct sub **out)
+static int sub_new(struct order *o, struct bytes filter, const struct wish *w, struct sub **out)
 {
+    struct session *s = o->s;
     struct core *core = s->core;
     struct trie *t = &core->trie;
     struct sub *old = *out;
@@ -105,7 +144,8 @@ static int sub_new(struct session *s, struct bytes filter, const struct wish *w,
     s->sub_count++;
     core->stats.subscriptions++;
     if (!(*out)->wished) return 0;
-    int rc = wished_set(wsub_of(*out), w);
+    s->wish_count++;
+    int rc = wished_set(core, wsub_of(*out), w, &o->filters);
     if (rc < 0) sub_del(s, *out);
     return rc;
 }
@@ -123,13 +163,13 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     if (sub == NULL || sub->wished == wish_is_empty(w)) {
         if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
             return E_FULL;
-        rc = sub_new(s, filter, w, &sub);
+        rc = sub_new(o, filter, w, &sub);
         if (*is_new && rc == 0) {
             locals = sub->filter->local_count - 1;
             durables = sub->filter->durable_count;
         }
     } else if (sub->wished) {
-        rc = wished_set(wsub_of(sub), w);
+        rc = wished_set(core, wsub_of(sub), w, &o->filters);
     }
     if (rc < 0) return rc;
     sub->subid = o->subid; /* the new one replaces everything [MQTT-3.8.4-3] */
@@ -151,7 +191,10 @@ int session_resubscribe(struct session *s, struct bytes filter, const struct mqt
     bool is_new;
     struct wish w;
     wish_get(block, &w);
-    return plain_subscribe(&o, filter, e, e->qos, &w, &is_new);
+    int rc = wish_filters_again(s->core, &w, &o.filters);
+    if (rc == 0) rc = plain_subscribe(&o, filter, e, e->qos, &w, &is_new);
+    wish_filters_fini(s->core, &o.filters);
+    return rc;
 }
 
 /* One entry: the reason for SUBACK. */
@@ -187,7 +230,8 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     bool retained =
         e->retain_handling == 0 || (e->retain_handling == 1 && is_new); /* [MQTT-3.3.1-9..11] */
     uint64_t variant = wished_variant(core, &w);
-    if (shared != 0 && retained && rjob_add(o->s, filter, variant, qos, o->subid) == NULL)
+    if (shared != 0 && retained &&
+        rjob_add(o->s, filter, variant, qos, o->subid, &o->filters) == NULL)
         core->stats.dropped_no_memory++;
     return qos;
 }
@@ -217,6 +261,7 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
     struct mqtt_subscription e;
     for (uint32_t i = 0; mqtt_subscribe_next(c->version, &m, &e); i++) {
         uint8_t reason = subscribe_one(&o, &e);
+        wish_filters_fini(core, &o.filters);
         reasons[i] = !v5 && reason >= MQTT_UNSPECIFIED_ERROR ? MQTT3_SUBACK_FAILURE : reason;
     }
     uint8_t block[WHY_SIZE + 64];

@@ -1,16 +1,53 @@
-/* Subscriptions that wish something: what their wish (wish.h) has become on the session's shard.
- * The shard's thread. */
+/* Subscriptions that wish something: what their wish (wish.h) has become.  The shard's thread. */
 #ifndef CORE_WISHED_H
 #define CORE_WISHED_H
 
 #include "core/core_int.h"
 #include "core/wish.h"
+#include "filters/filter.h"
 
-/* One of a session, as it hangs in the trie. */
+/* What a wish asks of messages: both expressions have to match. */
+struct wish_filters {
+    struct filter_expr *prefix, *property; /* references; NULL: none */
+    bool broken;                           /* it could be compiled once and cannot now: no match */
+};
+
+static inline bool wish_filters_any(const struct wish_filters *f)
+{
+    return f->prefix || f->property || f->broken;
+}
+
+/* The filters of a wish; out's are the caller's: wish_filters_fini().  E_INVALID: *error says why,
+ * of the expression *text (a view, until scratch memory is used again); E_MALFORMED: its escapes
+ * are not right; E_NOMEM. */
+MUST_USE int wish_filters_init(struct core *core, const struct wish *w, struct wish_filters *out,
+                               struct filter_error *error, struct bytes *text);
+/* The same of a wish that was granted before. */
+MUST_USE int wish_filters_again(struct core *core, const struct wish *w, struct wish_filters *out);
+struct wish_filters wish_filters_ref(const struct wish_filters *f);
+void wish_filters_fini(struct core *core, struct wish_filters *f);
+
+/* One message as filters see it: made when the first of them asks. */
+struct wish_event {
+    struct core *core;
+    const struct pub *p;
+    bool made;
+    struct filter_event e;
+};
+static inline struct wish_event wish_event_of(struct core *core, const struct pub *p)
+{
+    return (struct wish_event){.core = core, .p = p};
+}
+/* Whether the message passes; counted. */
+bool wish_passes(struct wish_event *event, const struct wish_filters *f);
+
+/* ---- a session's subscription, as it hangs in the trie ---- */
+
 struct wsub {
     struct wished head;
     uint32_t block_len;
     uint8_t *block; /* wish_put(), owned */
+    struct wish_filters filters;
 };
 
 static inline struct wsub *wsub_of(const struct sub *s)
@@ -23,19 +60,17 @@ static inline struct wsub *wsub_of(const struct sub *s)
  * properties do not make another. */
 uint64_t wished_variant(const struct core *core, const struct wish *w);
 
-/* A new wish for a subscription that has just been made or is to have another.  E_NOMEM: it has the
- * one it had. */
-MUST_USE int wished_set(struct wsub *ws, const struct wish *w);
+/* A new wish for a subscription that has just been made or is to have another; takes its own
+ * references to the filters.  E_NOMEM: it has the one it had. */
+MUST_USE int wished_set(struct core *core, struct wsub *ws, const struct wish *w,
+                        const struct wish_filters *filters);
 /* Before trie_del(). */
-void wished_fini(struct wsub *ws);
+void wished_fini(struct core *core, struct wsub *ws);
 
 /* Its wish, encoded; empty for a plain subscription. */
 static inline struct bytes sub_block(const struct sub *s)
 {
     return s->wished ? bytes_of(wsub_of(s)->block, wsub_of(s)->block_len) : (struct bytes){0};
 }
-
-/* Whether this message is for this subscription, by its wish. */
-bool wished_wants(struct core *core, const struct wsub *ws, struct pub *p);
 
 #endif

@@ -47,7 +47,7 @@ struct got *got_of(struct session *s, uint32_t message)
 
 bool rec_matches(const struct sim *sim, const struct rec *r, unsigned topic)
 {
-    return filter_matches(r->shared ? sim->groups[r->filter].filter : r->filter, topic);
+    return topic_filter_matches(r->shared ? sim->groups[r->filter].filter : r->filter, topic);
 }
 
 /* A subscription because of which m may have come to c with this QoS. */
@@ -320,7 +320,7 @@ void check_end(struct sim *sim)
         struct group *group = &sim->groups[g];
         for (uint32_t i = 0; i < sim->message_count && !sim->failed; i++) {
             const struct message *m = &sim->messages[i];
-            if (m->qos == 0 || !is_due(sim, m) || !filter_matches(group->filter, m->topic))
+            if (m->qos == 0 || !is_due(sim, m) || !topic_filter_matches(group->filter, m->topic))
                 continue;
             const struct group_got *got = group_got(sim, group, i);
             if (got->count == 0 && !got->excused && has_member(sim, g, m))

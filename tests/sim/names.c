@@ -53,7 +53,7 @@ static bool matches(const char *f, const char *t)
     }
 }
 
-bool filter_matches(unsigned filter, unsigned topic)
+bool topic_filter_matches(unsigned filter, unsigned topic)
 {
     return matches(filters[filter], topic_name(topic));
 }

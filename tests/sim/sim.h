@@ -273,7 +273,7 @@ extern const unsigned filter_count;
 const char *topic_name(unsigned topic);
 int topic_index(struct bytes name); /* -1: none of ours */
 const char *filter_name(unsigned filter);
-bool filter_matches(unsigned filter, unsigned topic);
+bool topic_filter_matches(unsigned filter, unsigned topic);
 unsigned will_topic(unsigned client);
 PRINTF_LIKE(2, 3) void trace(struct sim *sim, const char *fmt, ...);
 PRINTF_LIKE(2, 3) void fail(struct sim *sim, const char *fmt, ...); /* the first one counts */
