@@ -354,7 +354,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned setup = arg(&r);
     r.world = world_new(1 + setup % 3, NULL, setup >> 3);
     world_shuffle(r.world, setup >> 2 & 1);
-    world_user(r.world, bytes_str("user"), bytes_str("secret"));
+    world_user(r.world, bytes_str("user"), bytes_str("secret"), 5000);
     world_listener(r.world)->checks_users = setup >> 6 & 1;
     world_logins(r.world, setup >> 7 ? 100 : 0, 3);
     for (unsigned i = 0; i < OPS_MAX && rd_left(&r.in); i++) operate(&r);

@@ -175,6 +175,33 @@ SEEDS = {
     "steps": op(0, 0, V5, 0, 0) + op(0, 16, 3) + op(1, 0, V311, 1, 0) + op(0, 16, 5)
     + op(0, 3, 0, 1, 0, 2, F_ALL) + op(0, 16, 2) + levels + op(0, 16, 1) + drop(1) + op(0, 16, 9),
 }
+METHOD = b"\x15\0\3SIM\x16\0"
+USERS, LATE = 1 << 6, 1 << 7  # names are checked; and that takes time
+
+
+def exchange(conn, reason, name, word):
+    begin = framed(conn, 0x10, b"\0\4MQTT\5\2\0\0" + auth_props(name) + b"\0\1x") if reason is None \
+        else framed(conn, 0xf0, bytes([reason]) + auth_props(name))
+    return begin + op(0, RUN) + time(15, 4) + framed(conn, 0xf0, b"\x18" + auth_props(word)) \
+        + op(0, RUN) + time(15, 4)
+
+
+def auth_props(data):
+    block = METHOD + bytes([len(data)]) + data
+    return bytes([len(block)]) + block
+
+
+# With a setup of their own.
+MORE = {
+    "exchange": (ONE | USERS, exchange(0, None, b"user", b"secret") + exchange(0, 0x19, b"user", b"secret")
+                 + exchange(0, 0x19, b"user", b"wrong")),
+    "exchange-late": (THREE | USERS | LATE, exchange(0, None, b"user", b"secret")
+                      + exchange(0, 0x19, b"user", b"secret") + time(15, 11)),
+    "exchange-wrong": (TWO | USERS | SHUFFLED, exchange(0, None, b"eve", b"secret")
+                       + framed(1, 0x10, b"\0\4MQTT\5\2\0\0" + auth_props(b"user") + b"\0\1y")
+                       + publish(1, A) + op(0, RUN)),
+    "login-ends": (ONE | USERS, connect(0, 0, V5 | USER) + connect(1, 1, V311 | USER) + time(15, 9)),
+}
 
 
 def main():
@@ -183,7 +210,10 @@ def main():
         setup = (i % 3) | (i // 3 % 2) * SHUFFLED | (i % 7) << 3
         with open(os.path.join(FOLDER, name), "wb") as file:
             file.write(bytes([setup]) + program)
-    print(f"{len(SEEDS)} seeds")
+    for name, (setup, program) in MORE.items():
+        with open(os.path.join(FOLDER, name), "wb") as file:
+            file.write(bytes([setup]) + program)
+    print(f"{len(SEEDS) + len(MORE)} seeds")
 
 
 main()

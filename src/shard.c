@@ -421,7 +421,8 @@ static int core_init(struct shard *s, const struct conf *conf)
                            .log = core_logs,
                            .session_admit = session_admit,
                            .session_gone = session_gone,
-                           .login = shard_login};
+                           .login = shard_login,
+                           .exchange_free = shard_exchange_free};
     int rc = core_new(&s->core, &conf->core, &env, s->store, s->index, s->set->count, s->set->seed,
                       s->now_ms, clock_wall_ms());
     if (rc == 0) rc = doors_open(s);

@@ -84,7 +84,8 @@ struct shard_set {
 bool shard_admit(struct shard *s, struct listener *l, const struct conf_listener *conf);
 void shard_dismiss(struct shard *s, struct listener *l);
 
-/* shard_login.c: core_env.login; ctx is the shard. */
-int shard_login(void *ctx, const struct core_login *login);
+/* shard_login.c: core_env.login and .exchange_free; ctx is the shard. */
+int shard_login(void *ctx, const struct core_login *login, struct core_login_answer *answer);
+void shard_exchange_free(void *ctx, void *exchange);
 
 #endif

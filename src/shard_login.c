@@ -27,7 +27,8 @@ static void login_run(struct shard *s, struct shard_task *t)
         [AUTH_STOPPED] = MQTT_SERVER_SHUTTING_DOWN,
     };
     struct login *l = CONTAINER_OF(t, struct login, task);
-    core_login_done(s->core, l->token, reasons[l->job.verdict]);
+    const struct core_login_answer answer = {.reason = reasons[l->job.verdict]};
+    core_login_done(s->core, l->token, &answer);
     login_free(l);
 }
 
@@ -38,12 +39,20 @@ static void login_done(struct auth_job *job)
     shard_post(l->shard, &l->task);
 }
 
-int shard_login(void *ctx, const struct core_login *login)
+void shard_exchange_free(void *ctx, void *exchange)
+{
+    (void)ctx;
+    ASSERT(exchange == NULL); /* there is no method yet */
+}
+
+int shard_login(void *ctx, const struct core_login *login, struct core_login_answer *answer)
 {
     struct shard *s = ctx;
+    answer->reason = login->method.n ? MQTT_BAD_AUTH_METHOD : MQTT_SERVER_BUSY;
+    if (login->method.n) return 0;
     size_t n = login->username.n + login->password.n;
     struct login *l = mem_alloc(sizeof *l + n);
-    if (l == NULL) return MQTT_SERVER_BUSY;
+    if (l == NULL) return 0;
     *l = (struct login){.task = {.run = login_run}, .shard = s, .token = login->token, .size = n};
     uint8_t *password = put_mem(l->bytes, login->username);
     put_mem(password, login->password);
@@ -55,5 +64,5 @@ int shard_login(void *ctx, const struct core_login *login)
         .done = login_done};
     if (auth_pool_submit(s->set->auth, &l->job) == 0) return CORE_LOGIN_LATER;
     login_free(l);
-    return MQTT_SERVER_BUSY;
+    return 0;
 }

@@ -28,18 +28,25 @@ static const uint64_t WALL_START_MS = 1700000000000;
 struct wuser {
     struct list link; /* in world.users */
     struct bytes name, password;
+    uint64_t ends_ms; /* since 1970; 0: never */
+};
+
+struct wexchange { /* between two steps of "SIM" */
+    size_t len;
+    uint8_t name[];
+};
+
+struct pipe { /* bytes in order */
+    uint8_t *data;
+    size_t len, cap;
 };
 
 struct wlogin {       /* an answer that comes later */
     struct list link; /* in world.logins */
     unsigned shard;
     uint64_t token, due_ms;
-    uint8_t reason;
-};
-
-struct pipe { /* bytes in order */
-    uint8_t *data;
-    size_t len, cap;
+    struct core_login_answer answer;
+    struct pipe data; /* what its views show */
 };
 
 struct letter {
@@ -137,41 +144,107 @@ static void on_gone(void *ctx)
     w->clients--;
 }
 
-static bool user_known(const struct world *w, const struct core_login *l)
+static const struct wuser *user_find(const struct world *w, struct bytes name, struct bytes token)
 {
     LIST_EACH_SAFE(it, next, &w->users)
     {
         const struct wuser *u = CONTAINER_OF(it, struct wuser, link);
-        if (bytes_eq(u->name, l->username)) return bytes_eq(u->password, l->password);
+        if (bytes_eq(name.n ? u->name : u->password, name.n ? name : token)) return u;
     }
-    return false;
+    return NULL;
+}
+
+static void let_in(struct core_login_answer *a, const struct wuser *u)
+{
+    a->reason = 0;
+    a->username = u->name;
+    a->ends_ms = u->ends_ms;
+}
+
+/* One step of "SIM". */
+static void step(const struct world *w, const struct core_login *l, struct core_login_answer *a)
+{
+    struct wexchange *x = l->exchange;
+    if (!bytes_eq(l->method, bytes_str("SIM"))) {
+        a->reason = MQTT_BAD_AUTH_METHOD;
+    } else if (x == NULL) {
+        x = must(calloc(1, sizeof *x + l->data.n));
+        x->len = l->data.n;
+        put_mem(x->name, l->data);
+        a->reason = MQTT_CONTINUE_AUTH;
+        a->data = bytes_str("salt");
+        a->exchange = x;
+    } else {
+        struct bytes name = bytes_of(x->name, x->len);
+        const struct wuser *u = name.n ? user_find(w, name, name) : NULL;
+        bool other = l->username.n && !bytes_eq(l->username, name);
+        if (u && !other && bytes_eq(u->password, l->data)) let_in(a, u);
+        a->data = bytes_str("final");
+        free(x);
+    }
+}
+
+static void check_login(const struct world *w, const struct core_login *l,
+                        struct core_login_answer *a)
+{
+    a->reason = MQTT_NOT_AUTHORIZED;
+    if (l->method.n) {
+        step(w, l, a);
+        return;
+    }
+    bool named = l->username.n || !l->listener->token_is_user;
+    const struct wuser *u = named ? user_find(w, l->username, (struct bytes){0})
+                                  : user_find(w, (struct bytes){0}, l->password);
+    if (u && bytes_eq(u->password, l->password)) let_in(a, u);
+}
+
+static void on_exchange_free(void *ctx, void *exchange)
+{
+    (void)ctx;
+    free(exchange);
 }
 
 /* At once, or in a later turn: without a delay chance decides when turns are shuffled. */
-static int on_login(void *ctx, const struct core_login *l)
+static int on_login(void *ctx, const struct core_login *l, struct core_login_answer *a)
 {
     struct wshard *s = ctx;
     struct world *w = s->w;
-    uint8_t reason = user_known(w, l) ? 0 : MQTT_NOT_AUTHORIZED;
-    if (w->login_delay_ms == 0 && (!w->shuffle || rng_below(&w->rng, 2))) return reason;
     unsigned waiting = 0;
     LIST_EACH_SAFE(it, next, &w->logins) waiting++;
-    if (w->logins_max && waiting >= w->logins_max) return MQTT_SERVER_BUSY;
+    bool now = w->login_delay_ms == 0 && (!w->shuffle || rng_below(&w->rng, 2));
+    if (!now && w->logins_max && waiting >= w->logins_max) {
+        free(l->exchange);
+        a->reason = MQTT_SERVER_BUSY;
+        return 0;
+    }
+    check_login(w, l, a);
+    if (now) return 0;
     struct wlogin *later = must(calloc(1, sizeof *later));
     *later = (struct wlogin){.shard = (unsigned)(s - w->shards),
                              .token = l->token,
                              .due_ms = w->now_ms + w->login_delay_ms,
-                             .reason = reason};
+                             .answer = *a};
+    pipe_put(&later->data, a->data);
+    pipe_put(&later->data, a->username);
+    later->answer.data = bytes_of(later->data.data, a->data.n);
+    later->answer.username = bytes_of(later->data.data + a->data.n, a->username.n);
     list_push(&w->logins, &later->link);
     return CORE_LOGIN_LATER;
+}
+
+static void login_free(struct wlogin *l)
+{
+    list_del(&l->link);
+    free(l->data.data);
+    free(l);
 }
 
 static void logins_free(struct world *w)
 {
     while (!list_empty(&w->logins)) {
         struct wlogin *l = CONTAINER_OF(w->logins.next, struct wlogin, link);
-        list_del(&l->link);
-        free(l);
+        free(l->answer.exchange);
+        login_free(l);
     }
 }
 
@@ -200,7 +273,7 @@ void world_defaults(struct core_config *cfg)
 static void shard_init(struct world *w, unsigned shard, struct store *store)
 {
     struct wshard *s = &w->shards[shard];
-    const struct core_env env = {s, on_log, on_admit, on_gone, on_login};
+    const struct core_env env = {s, on_log, on_admit, on_gone, on_login, on_exchange_free};
     s->w = w;
     for (unsigned src = 0; src < w->shard_count; src++) list_init(&s->inbox[src]);
     s->store = store;
@@ -324,7 +397,7 @@ uint64_t world_now(const struct world *w) { return w->now_ms; }
 void world_shuffle(struct world *w, bool on) { w->shuffle = on; }
 void world_max_clients(struct world *w, unsigned most) { w->clients_max = most; }
 
-void world_user(struct world *w, struct bytes name, struct bytes password)
+void world_user(struct world *w, struct bytes name, struct bytes password, uint64_t lasts_ms)
 {
     LIST_EACH_SAFE(it, next, &w->users)
     {
@@ -338,6 +411,7 @@ void world_user(struct world *w, struct bytes name, struct bytes password)
     u->name = bytes_of(d, name.n);
     u->password = bytes_of(put_mem(d, name), password.n);
     put_mem(d + name.n, password);
+    u->ends_ms = lasts_ms ? WALL_START_MS + w->now_ms + lasts_ms : 0;
     list_push(&w->users, &u->link);
 }
 
@@ -474,9 +548,8 @@ static bool logins_answer(struct world *w, unsigned shard)
     {
         struct wlogin *l = CONTAINER_OF(it, struct wlogin, link);
         if (l->shard != shard || l->due_ms > w->now_ms) continue;
-        core_login_done(w->shards[shard].core, l->token, l->reason);
-        list_del(&l->link);
-        free(l);
+        core_login_done(w->shards[shard].core, l->token, &l->answer);
+        login_free(l);
         moved = true;
     }
     return moved;

@@ -32,8 +32,11 @@ struct core_config *world_config(struct world *w); /* change, then world_configu
 void world_configure(struct world *w);
 void world_max_clients(struct world *w, unsigned most); /* global_max_clients; 0 = no limit */
 
-/* Who may connect where core_listener.checks_users is set; the last password of a name counts. */
-void world_user(struct world *w, struct bytes name, struct bytes password);
+/* Who may connect where core_listener.checks_users is set; the last password of a name counts.
+ * lasts_ms: so long from now the login holds, 0: for ever.  With token_is_user the password alone
+ * says who it is.  The method of authentication is "SIM": the user name as data, answered with
+ * "salt", then the password, answered with "final". */
+void world_user(struct world *w, struct bytes name, struct bytes password, uint64_t lasts_ms);
 /* Passwords take delay_ms to check; with 0 they are checked at once, or in a later turn when turns
  * are shuffled.  When `most` are being checked (0: no limit), further ones are refused as busy. */
 void world_logins(struct world *w, uint64_t delay_ms, unsigned most);

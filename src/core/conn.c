@@ -90,9 +90,13 @@ static void timer_fired(struct timer *t, void *ctx)
     struct cconn *c = CONTAINER_OF(t, struct cconn, timer);
     struct core *core = ctx;
     if (c->state == CONN_NEW) {
-        conn_close_silent(c, c->login == LOGIN_ASKED
-                                 ? "closed: its password was not checked in time"
-                                 : "closed: no CONNECT in time");
+        static const char *const why[] = {
+            [LOGIN_NONE] = "closed: no CONNECT in time",
+            [LOGIN_ASKED] = "closed: its password was not checked in time",
+            [LOGIN_ANSWERED] = "closed: no CONNECT in time",
+            [LOGIN_EXCHANGE] = "closed: no AUTH in time",
+        };
+        conn_close_silent(c, why[c->login]);
         return;
     }
     if (c->state != CONN_UP || c->keep_alive_ms == 0) return;
@@ -173,6 +177,7 @@ void core_conn_closed(struct cconn *c, int why)
     alias_out_fini(&c->alias_out);
     mem_free(c->remote_waiters);
     access_forget(c);
+    login_forget(c);
     mem_free(c->username);
     mem_free(c->peer);
     mem_free(c->proved_user);

@@ -18,7 +18,7 @@ struct entry {
 };
 
 /* CONNACK with a failure, then the end [MQTT-3.1.4-6]. */
-static int refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
+int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why)
 {
     struct core *core = c->core;
     uint8_t props[8], *p = props;
@@ -105,12 +105,32 @@ static void take_proved_user(const struct cconn *c, struct mqtt_connect *m)
     m->username = c->proved_user ? bytes_str(c->proved_user) : bytes_of(NULL, 0);
 }
 
+static bool has_method(const struct mqtt_connect *m)
+{
+    return m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD);
+}
+
+/* Whether core_env.login decides. */
+static bool is_login(const struct core_listener *l, const struct mqtt_connect *m)
+{
+    if (l->certificate_is_user || !l->checks_users) return false;
+    return m->has_username || has_method(m) || (l->token_is_user && m->has_password);
+}
+
+/* Who it is may come out of the login alone. */
+static void take_login_user(const struct cconn *c, struct mqtt_connect *m)
+{
+    if (c->more == NULL || c->more->username == NULL) return;
+    m->has_username = true;
+    m->username = bytes_str(c->more->username);
+}
+
 /* What can be said before a password is looked at.  0 or the reason. */
 static uint8_t check_user(const struct cconn *c, const struct mqtt_connect *m)
 {
     if (c->listener->certificate_is_user) return c->proved_user ? 0 : MQTT_BAD_USERNAME_PASSWORD;
-    if (c->listener->checks_users && m->has_username)
-        return m->has_password ? 0 : MQTT_NOT_AUTHORIZED; /* HARDENING class 5 */
+    if (is_login(c->listener, m)) /* without a password: HARDENING class 5 */
+        return m->has_password || has_method(m) ? 0 : MQTT_NOT_AUTHORIZED;
     return c->listener->allow_anonymous ? 0 : MQTT_NOT_AUTHORIZED;
 }
 
@@ -118,8 +138,8 @@ static uint8_t check_user(const struct cconn *c, const struct mqtt_connect *m)
 static uint8_t check_speech(const struct cconn *c, const struct mqtt_connect *m)
 {
     if (!(c->listener->accept_versions >> m->version & 1)) return MQTT_UNSUPPORTED_VERSION;
-    if (m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_AUTH_METHOD))
-        return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
+    bool method_ok = is_login(c->listener, m) && m->props.auth_method.n > 0;
+    if (has_method(m) && !method_ok) return MQTT_BAD_AUTH_METHOD; /* [MQTT-4.12.0-1] */
     return 0;
 }
 
@@ -226,6 +246,7 @@ static uint8_t *accept_props(const struct cconn *c, const struct entry *e, uint8
     if (c->listener->max_topic_alias)
         p = mqtt_put_prop_u16(p, MQTT_P_TOPIC_ALIAS_MAX, c->listener->max_topic_alias);
     if (e->is_assigned) p = mqtt_put_prop_bytes(p, MQTT_P_ASSIGNED_ID, e->id);
+    p = login_props(c, p);
     if (!cfg->retain_available) p = mqtt_put_prop_u8(p, MQTT_P_RETAIN_AVAILABLE, 0);
     if (cfg->max_packet_size)
         p = mqtt_put_prop_u32(p, MQTT_P_MAX_PACKET_SIZE, cfg->max_packet_size);
@@ -288,7 +309,7 @@ static int accept_client(struct cconn *c, struct entry *e)
     struct will *will = NULL;
     char *owner = NULL;
     if (e->m.has_will && (will = will_new(c, &e->m)) == NULL)
-        return refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
+        return conn_refuse(c, &e->m, MQTT_SERVER_BUSY, NULL);
     if (will) will = will_permitted(core, e, will);
     struct session *s = NULL;
     bool present;
@@ -297,7 +318,7 @@ static int accept_client(struct cconn *c, struct entry *e)
     if (rc < 0) {
         mem_free(owner);
         mem_free(will);
-        return refuse(c, &e->m, rc == E_FULL ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY, NULL);
+        return conn_refuse(c, &e->m, rc == E_FULL ? MQTT_QUOTA_EXCEEDED : MQTT_SERVER_BUSY, NULL);
     }
     if (s->owner == NULL)
         s->owner = owner;
@@ -307,8 +328,9 @@ static int accept_client(struct cconn *c, struct entry *e)
     c->version = e->m.version;
     s->version = e->m.version;
     session_set_will(s, will);
-    uint8_t *props = core_scratch(core, SCRATCH_REPLY, 64 + e->id.n);
-    uint8_t *d = props ? conn_reserve(c, MQTT_SMALL_MAX + 64 + e->id.n) : NULL;
+    size_t room = 64 + e->id.n + login_props_size(c);
+    uint8_t *props = core_scratch(core, SCRATCH_REPLY, room);
+    uint8_t *d = props ? conn_reserve(c, MQTT_SMALL_MAX + room) : NULL;
     session_attach(s, c);
     session_set_expiry(s, expiry_wanted(&e->m));
     journal_meta(s);
@@ -326,44 +348,12 @@ static int accept_client(struct cconn *c, struct entry *e)
     else
         timer_cancel(&core->timers, &c->timer);
     log_connected(core, c, e);
+    login_begins(c);
     if (present) session_resumed(s);
     return 0;
 }
 
 /* ---- users and passwords ---- */
-
-/* 0, a reason, or CORE_LOGIN_LATER: then this CONNECT comes again when the answer is there. */
-static int ask_login(struct cconn *c, const struct entry *e)
-{
-    struct core *core = c->core;
-    if (c->login == LOGIN_ANSWERED) return c->login_reason;
-    c->login_token = ++core->logins_asked;
-    const struct core_login login = {.token = c->login_token,
-                                     .listener = c->listener,
-                                     .peer = c->peer,
-                                     .client_id = e->id,
-                                     .username = e->m.username,
-                                     .password = e->m.password};
-    int rc = core->env.login(core->env.ctx, &login);
-    if (rc != CORE_LOGIN_LATER) return rc;
-    c->login = LOGIN_ASKED;
-    c->paused = true;
-    list_push(&core->login_waiters, &c->waiting);
-    return rc;
-}
-
-void core_login_done(struct core *core, uint64_t token, uint8_t reason)
-{
-    LIST_EACH_SAFE(it, next, &core->login_waiters)
-    { /* answers come in the order of the questions, but for a few */
-        struct cconn *c = CONTAINER_OF(it, struct cconn, waiting);
-        if (c->login_token != token) continue;
-        c->login = LOGIN_ANSWERED;
-        c->login_reason = reason;
-        conn_resume(c);
-        return;
-    }
-}
 
 /* Who is not let in.  The second line is mosquitto's, with the address, before anything that the
  * client has chosen: fail2ban and the like look for it. */
@@ -371,17 +361,19 @@ static int refuse_user(struct cconn *c, const struct mqtt_connect *m, uint8_t re
 {
     const struct core_listener *l = c->listener;
     if (l->certificate_is_user)
-        return refuse(c, m, reason, "its certificate has no name that could be the user name");
+        return conn_refuse(c, m, reason, "its certificate has no name that could be the user name");
     const char *why = l->allow_anonymous || m->has_username
                           ? NULL
                           : "the listener requires a user name (allow_anonymous false)";
     if (m->has_username && !l->checks_users)
         why = "the listener has no password_file, so it lets no user in (allow_anonymous false)";
-    if (m->has_username && l->checks_users) {
-        why = m->has_password ? "wrong user name or password" : "a user name without a password";
+    if (is_login(l, m)) {
+        why = c->more && c->more->why            ? c->more->why
+              : m->has_password || has_method(m) ? "wrong user name or password"
+                                                 : "a user name without a password";
         c->core->stats.logins_refused++;
     }
-    int rc = refuse(c, m, reason, why);
+    int rc = conn_refuse(c, m, reason, why);
     if (c->core->cfg.connection_messages)
         core_log(c->core, LOG_T_NOTICE, "Client <unknown> [%s] disconnected, not authorised.",
                  c->peer);
@@ -399,7 +391,8 @@ static bool may_have(const struct session *s, const struct mqtt_connect *m)
 static int enter(struct cconn *c, struct entry *e)
 {
     if (may_have(session_find(c->core, e->id), &e->m)) return accept_client(c, e);
-    return refuse(c, &e->m, MQTT_NOT_AUTHORIZED, "the session of this client id is another user's");
+    return conn_refuse(c, &e->m, MQTT_NOT_AUTHORIZED,
+                       "the session of this client id is another user's");
 }
 
 int conn_handle_connect(struct cconn *c, struct bytes body)
@@ -407,21 +400,23 @@ int conn_handle_connect(struct cconn *c, struct bytes body)
     struct entry e = {0};
     int rc = mqtt_connect_decode(body, &e.m);
     if (rc == E_VERSION)
-        return refuse(c, &e.m, MQTT_UNSUPPORTED_VERSION, NULL); /* [MQTT-3.1.2-2] */
+        return conn_refuse(c, &e.m, MQTT_UNSUPPORTED_VERSION, NULL); /* [MQTT-3.1.2-2] */
     if (rc < 0) return rc;
     c->version = e.m.version;
     c->last_packet_ms = c->core->now_ms;
-    if (c->core->shutting_down) return refuse(c, &e.m, MQTT_SERVER_SHUTTING_DOWN, NULL);
-    bool by_certificate = c->listener->certificate_is_user;
-    if (by_certificate) take_proved_user(c, &e.m);
+    if (c->core->shutting_down) return conn_refuse(c, &e.m, MQTT_SERVER_SHUTTING_DOWN, NULL);
+    if (c->listener->certificate_is_user) take_proved_user(c, &e.m);
     uint8_t reason = check_speech(c, &e.m);
-    if (reason) return refuse(c, &e.m, reason, NULL);
+    if (reason) return conn_refuse(c, &e.m, reason, NULL);
     if ((reason = check_user(c, &e.m)) != 0) return refuse_user(c, &e.m, reason);
-    if ((reason = check(c, &e)) != 0) return refuse(c, &e.m, reason, NULL);
-    if (by_certificate || !e.m.has_username || !c->listener->checks_users) return enter(c, &e);
-    int verdict = ask_login(c, &e);
+    if ((reason = check(c, &e)) != 0) return conn_refuse(c, &e.m, reason, NULL);
+    if (!is_login(c->listener, &e.m)) return enter(c, &e);
+    int verdict = login_ask(c, &e.m, e.id);
     if (verdict == CORE_LOGIN_LATER) return E_AGAIN;
+    if (verdict == MQTT_CONTINUE_AUTH) return login_continue(c, &e.m, body);
     if (verdict == MQTT_NOT_AUTHORIZED) return refuse_user(c, &e.m, MQTT_NOT_AUTHORIZED);
-    return verdict ? refuse(c, &e.m, (uint8_t)verdict, "passwords are not checked just now")
-                   : enter(c, &e);
+    if (verdict == MQTT_BAD_AUTH_METHOD) return conn_refuse(c, &e.m, MQTT_BAD_AUTH_METHOD, NULL);
+    if (verdict) return conn_refuse(c, &e.m, (uint8_t)verdict, "logins are not checked just now");
+    take_login_user(c, &e.m);
+    return enter(c, &e);
 }

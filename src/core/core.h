@@ -65,7 +65,8 @@ struct core_config {
 struct core_listener {
     uint16_t port;        /* 0: unix socket; for log lines */
     bool allow_anonymous; /* without a user name, and with any when names are not checked */
-    bool checks_users;    /* core_env.login decides about those who give a name */
+    bool checks_users;    /* core_env.login decides about those who give a name or a method */
+    bool token_is_user;   /* and about a password alone, which then says whose it is */
     bool use_username_as_clientid;
     bool certificate_is_user;        /* core_conn_prove() says who it is, not CONNECT */
     uint8_t max_qos;                 /* 0 1 2 */
@@ -77,14 +78,29 @@ struct core_listener {
     const char *clientid_prefixes;   /* "" = any */
 };
 
-/* Somebody who says who they are.  Everything is borrowed for the call. */
+/* Somebody who says who they are: by a password, or by the next step of an exchange (5.0 section
+ * 4.12).  Everything is borrowed for the call, but for the exchange, which is the callee's. */
 struct core_login {
     uint64_t token; /* for core_login_done() */
     const struct core_listener *listener;
     const char *peer;
-    struct bytes client_id, username, password;
+    struct bytes client_id;
+    struct bytes username; /* empty: not given.  Of an exchange that succeeds it must be this one */
+    struct bytes password;
+    struct bytes method, data; /* of an exchange; the method is empty with a password */
+    void *exchange;            /* as the answer to the step before gave it; NULL: the first step */
 };
 enum { CORE_LOGIN_LATER = -1 };
+
+/* What becomes of it.  Views are borrowed for the call, the exchange is the core's from then on. */
+struct core_login_answer {
+    uint8_t reason;        /* 0, the MQTT 5 reason why not, or MQTT_CONTINUE_AUTH */
+    struct bytes data;     /* for the client */
+    struct bytes username; /* with 0: who it is; empty: who CONNECT says */
+    uint64_t ends_ms;      /* with 0: the login holds until then, since 1970; 0: for ever */
+    const char *why;       /* for the log, a constant; NULL: as usual */
+    void *exchange;        /* with MQTT_CONTINUE_AUTH: for the next step */
+};
 
 /* What a core calls.  All members are set. */
 struct core_env {
@@ -93,9 +109,12 @@ struct core_env {
     /* A new session wants in (global_max_clients); false = refused with 0x97 / 3. */
     bool (*session_admit)(void *ctx, bool always); /* always: it was there before; counted */
     void (*session_gone)(void *ctx);
-    /* Whether a password is right: 0, or the MQTT 5 reason why not; or CORE_LOGIN_LATER, and
-     * core_login_done() follows.  The connection is not read meanwhile, and may close. */
-    int (*login)(void *ctx, const struct core_login *login);
+    /* Whether a login is right: 0 with the answer, whose views live until the next call; or
+     * CORE_LOGIN_LATER, and core_login_done() follows.  The connection is not read meanwhile, and
+     * may close. */
+    int (*login)(void *ctx, const struct core_login *login, struct core_login_answer *answer);
+    /* An exchange that goes no further: its connection has gone. */
+    void (*exchange_free)(void *ctx, void *exchange);
 };
 
 struct core_stats {                            /* counters grow; gauges say what is */
@@ -104,7 +123,8 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t publish_received, publish_sent, publish_dropped;
     uint64_t publish_bytes_received, publish_bytes_sent; /* payload */
     uint64_t connections_accepted, connections_refused;  /* CONNECT answered */
-    uint64_t logins_refused;                             /* of those: wrong user name or password */
+    uint64_t logins_refused;                             /* of those: not who they say they are */
+    uint64_t logins_ended; /* connections whose login ended, or was not renewed rightly */
     uint64_t sessions_expired, sessions_taken_over, wills_sent;
     uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
         dropped_no_memory;
@@ -163,9 +183,9 @@ enum core_input_result {
 /* Consumes whole packets from in; *used says how many bytes.  Views into `in` are not kept. */
 enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used);
 
-/* The answer to core_env.login, when it was CORE_LOGIN_LATER: 0 or the reason.  The token of a
- * connection that has gone meanwhile is no error. */
-void core_login_done(struct core *core, uint64_t token, uint8_t reason);
+/* The answer to core_env.login, when it was CORE_LOGIN_LATER.  The token of a connection that has
+ * gone meanwhile is no error. */
+void core_login_done(struct core *core, uint64_t token, const struct core_login_answer *answer);
 
 /* ---- output ---- */
 

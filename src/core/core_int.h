@@ -123,7 +123,27 @@ struct session {
 };
 
 enum conn_state { CONN_NEW, CONN_UP, CONN_CLOSING };
-enum login_state { LOGIN_NONE, LOGIN_ASKED, LOGIN_ANSWERED };
+enum login_state {
+    LOGIN_NONE,
+    LOGIN_ASKED,    /* core_env.login has not answered yet */
+    LOGIN_ANSWERED, /* the CONNECT that comes again is to be told */
+    LOGIN_EXCHANGE, /* the next AUTH is the client's */
+};
+
+/* What only a few connections have: those with a method of authentication, and those whose login
+ * names the user or ends. */
+struct login {
+    struct cconn *conn;
+    struct bytes connect; /* body of the CONNECT that the exchange is about; owned, NULL: over */
+    struct bytes method;  /* agreed on in CONNECT [MQTT-4.12.0-5]; owned */
+    struct bytes data;    /* for the client, not sent yet; owned */
+    char *username;       /* who it is; NULL: who CONNECT says */
+    const char *why;      /* the last refusal's, for the log; or NULL */
+    void *exchange;       /* core_env's; NULL: none, or core_env has it just now */
+    uint64_t ends_ms;     /* wall clock: when the login ends; 0: never */
+    uint64_t renew_ms;    /* when a re-authentication has to be over; 0: none goes on */
+    struct timer timer;   /* for both */
+};
 
 struct remote_waiter {
     unsigned shard;
@@ -163,8 +183,9 @@ struct cconn {
     uint8_t state;          /* enum conn_state */
     uint8_t version;
     uint8_t login;        /* enum login_state */
-    uint8_t login_reason; /* LOGIN_ANSWERED: 0, or why not */
+    uint8_t login_reason; /* LOGIN_ANSWERED: 0, why not, or that it goes on */
     uint64_t login_token;
+    struct login *more;     /* login.c; or NULL */
     bool blocked;           /* the socket takes no more just now */
     bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
@@ -378,6 +399,23 @@ static inline bool conn_window_open(const struct cconn *c)
 
 /* ---- connect.c ---- */
 int conn_handle_connect(struct cconn *c, struct bytes body);
+/* CONNACK with a failure, then the end; 0. */
+int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why);
+
+/* ---- login.c: whether somebody is who they say, and until when ---- */
+/* 0, a reason, MQTT_CONTINUE_AUTH, or CORE_LOGIN_LATER: then this CONNECT comes again. */
+int login_ask(struct cconn *c, const struct mqtt_connect *m, struct bytes client_id);
+/* The first answer of an exchange: keeps the CONNECT, and sends AUTH. */
+int login_continue(struct cconn *c, const struct mqtt_connect *m, struct bytes body);
+/* CONNACK's properties of it, and their size at most. */
+uint8_t *login_props(const struct cconn *c, uint8_t *p);
+size_t login_props_size(const struct cconn *c);
+/* The client is in. */
+void login_begins(struct cconn *c);
+/* A packet before CONNACK, and AUTH after it. */
+int conn_handle_exchange(struct cconn *c, unsigned type, struct bytes body);
+int conn_handle_auth(struct cconn *c, struct bytes body);
+void login_forget(struct cconn *c); /* the connection is gone */
 
 /* ---- session.c ---- */
 struct session *session_find(struct core *core, struct bytes client_id);

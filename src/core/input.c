@@ -37,14 +37,6 @@ static int handle_unexpected(struct cconn *c, struct bytes body)
     return E_PROTOCOL;
 }
 
-static int handle_auth(struct cconn *c, struct bytes body)
-{
-    struct mqtt_disconnect a;
-    if (c->version != MQTT_V5) return E_MALFORMED;
-    int rc = mqtt_auth_decode(body, &a);
-    return rc < 0 ? rc : E_PROTOCOL; /* no method was agreed on in CONNECT [MQTT-4.12.1-1] */
-}
-
 static int handle_connect_again(struct cconn *c, struct bytes body)
 {
     (void)c, (void)body;
@@ -68,7 +60,7 @@ static int dispatch(struct cconn *c, const struct mqtt_frame *f, struct bytes bo
         [MQTT_PINGREQ] = handle_pingreq,
         [MQTT_PINGRESP] = handle_unexpected,
         [MQTT_DISCONNECT] = handle_disconnect,
-        [MQTT_AUTH] = handle_auth,
+        [MQTT_AUTH] = conn_handle_auth,
     };
     if (LIKELY(f->type == MQTT_PUBLISH)) return conn_handle_publish(c, f->flags, body);
     if (f->type >= MQTT_PUBACK && f->type <= MQTT_PUBCOMP) return handle_ack(c, f->type, body);
@@ -109,6 +101,7 @@ static uint32_t packet_limit(const struct cconn *c)
 
 static int first_packet(struct cconn *c, const struct mqtt_frame *f, struct bytes body)
 {
+    if (c->login == LOGIN_EXCHANGE) return conn_handle_exchange(c, f->type, body);
     if (f->type != MQTT_CONNECT) return E_PROTOCOL; /* [MQTT-3.1.0-1] */
     return conn_handle_connect(c, body);
 }

@@ -89,11 +89,36 @@ static void subscribe(struct peer *ps)
     again();
 }
 
+/* Enhanced authentication, before CONNACK and once more after it. */
+static void exchange(struct world *w)
+{
+#define METHOD "\x15\0\3SIM\x16\0"
+    static const char name[] = "\x10\x1a\0\4MQTT\5\2\0\0\x0a" METHOD "\1u\0\3aut";
+    static const char again_name[] = "\xf0\x0c\x19\x0a" METHOD "\1u";
+    static const char word[] = "\xf0\x11\x18\x0f" METHOD "\6secret";
+    struct wconn *c = world_connect(w);
+    const struct bytes steps[] = {
+        {(const uint8_t *)name, sizeof name - 1},
+        {(const uint8_t *)word, sizeof word - 1},
+        {(const uint8_t *)again_name, sizeof again_name - 1},
+        {(const uint8_t *)word, sizeof word - 1},
+        {(const uint8_t *)again_name, sizeof again_name - 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        again();
+        world_send(c, steps[i]);
+        world_run(w);
+    }
+    world_drop(c);
+    again();
+}
+
 static void script(struct world *w, struct peer *ps)
 {
     static uint8_t large[20000];
-    world_user(w, bytes_str("u"), bytes_str("secret"));
+    world_user(w, bytes_str("u"), bytes_str("secret"), 0);
     world_listener(w)->checks_users = true;
+    exchange(w);
     come(w, ps);
     subscribe(ps);
     publish_all(&ps[3], "a/b");

@@ -101,11 +101,12 @@ static bool on_admit(void *ctx, bool always)
     (void)ctx;
     return always;
 }
-static int on_login(void *ctx, const struct core_login *login)
+static int on_login(void *ctx, const struct core_login *login, struct core_login_answer *answer)
 {
-    (void)ctx, (void)login;
+    (void)ctx, (void)login, (void)answer;
     return 0;
 }
+static void on_exchange_free(void *ctx, void *exchange) { (void)ctx, (void)exchange; }
 
 static void on_gone(void *ctx) { (void)ctx; }
 
@@ -130,7 +131,7 @@ static int recover(struct store_disk *disk, long n, bool *fired, struct found *f
     struct core_config cfg;
     struct store *doors[SHARDS];
     struct core *cores[SHARDS];
-    const struct core_env env = {NULL, on_log, on_admit, on_gone, on_login};
+    const struct core_env env = {NULL, on_log, on_admit, on_gone, on_login, on_exchange_free};
     int rc = 0;
     world_defaults(&cfg);
     if (store_disk_open(doors, SHARDS, disk) < 0) abort();

@@ -53,6 +53,7 @@ static const struct setting configs[] = {
 static const struct setting listeners[] = {
     LISTENER(allow_anonymous, BOOL),
     LISTENER(checks_users, BOOL),
+    LISTENER(token_is_user, BOOL),
     LISTENER(use_username_as_clientid, BOOL),
     LISTENER(max_qos, NUMBER),
     {"accept_protocol_versions", VERSIONS, offsetof(struct core_listener, accept_versions), 1},
@@ -83,6 +84,7 @@ static const struct setting stats[] = {
     STAT(connections_accepted),
     STAT(connections_refused),
     STAT(logins_refused),
+    STAT(logins_ended),
     STAT(sessions_expired),
     STAT(sessions_taken_over),
     STAT(wills_sent),
@@ -182,8 +184,11 @@ static bool login_delay(struct talk *t, const struct fields *words)
 
 bool setting_user(struct talk *t, const struct fields *words)
 {
-    if (words->count != 2) return talk_fail(t, "user wants a name and a password");
-    world_user(t->world, words->items[0].text, words->items[1].text);
+    uint64_t lasts_ms = 0;
+    bool right = words->count == 2 || words->count == 3;
+    if (!right || (words->count == 3 && !duration_read(words->items[2].text, &lasts_ms)))
+        return talk_fail(t, "user wants a name, a password, and a time perhaps");
+    world_user(t->world, words->items[0].text, words->items[1].text, lasts_ms);
     return true;
 }
 
