@@ -1,5 +1,5 @@
-/* The password file and its hashes; see auth_password.h.  OpenSSL and libargon2 are seen here
- * alone.  A table is immutable; any thread may ask it. */
+/* The password file and its hashes; see auth_password.h.  libargon2 is seen here alone.  A
+ * table is immutable; any thread may ask it. */
 #include "auth_password.h"
 
 #include "base/hash.h"
@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -16,6 +17,7 @@ enum {
     HASH_MAX = 64, /* bytes: SHA-512 */
     SALT_MAX = 64,
     SALT_WRITTEN = 12, /* what mosquitto 2.0 insists on */
+    SCRAM_SALT_WRITTEN = 16,
     ARGON2_HASH = 32,
     ARGON2_SALT = 16,
     ARGON2_MEMORY_KIB = 47104, /* as mosquitto 2.1 */
@@ -30,22 +32,23 @@ enum {
 
 struct password {
     enum password_kind kind;
-    uint32_t iterations; /* PBKDF2 */
+    uint32_t iterations; /* PBKDF2, SCRAM */
     uint8_t salt_len, hash_len;
-    uint8_t salt[SALT_MAX], hash[HASH_MAX];
-    uint32_t memory_kib, passes, lanes; /* Argon2 */
+    uint8_t salt[SALT_MAX], hash[HASH_MAX]; /* of SCRAM: StoredKey and ServerKey */
+    uint32_t memory_kib, passes, lanes;     /* Argon2 */
 };
 
 struct user {
     char *name;
     size_t name_len;
     unsigned line;
+    uint64_t name_hash;
     struct password password;
 };
 
 struct passwords {
     struct user *users; /* by name */
-    size_t count, cap;
+    size_t count, cap, scram_count;
     bool exposed;
 };
 
@@ -53,14 +56,19 @@ void password_wipe(void *p, size_t n) { OPENSSL_cleanse(p, n); }
 
 /* ---- hashes as text ---- */
 
-/* Up to the next '$', which is taken too; false: there is none. */
-static bool take_part(struct bytes *text, struct bytes *part)
+/* Up to the next `end`, which is taken too; false: there is none. */
+static bool take_until(struct bytes *text, char last, struct bytes *part)
 {
-    const uint8_t *end = text->n ? memchr(text->p, '$', text->n) : NULL;
+    const uint8_t *end = text->n ? memchr(text->p, last, text->n) : NULL;
     if (end == NULL) return false;
     *part = bytes_of(text->p, (size_t)(end - text->p));
     *text = bytes_skip(*text, part->n + 1);
     return true;
+}
+
+static bool take_part(struct bytes *text, struct bytes *part)
+{
+    return take_until(text, '$', part);
 }
 
 static bool number_of(struct bytes text, uint32_t most, uint32_t *out)
@@ -160,10 +168,31 @@ static const char *read_argon2(struct bytes text, struct password *p)
     return NULL;
 }
 
+/* Behind "SCRAM-SHA-256$". */
+static const char *read_scram(struct bytes text, struct password *p)
+{
+    struct bytes iterations, salt, stored;
+    uint8_t n = 0, m = 0;
+    p->kind = PASSWORD_SCRAM;
+    if (!take_until(&text, ':', &iterations) ||
+        !number_of(iterations, PASSWORD_ITERATIONS_MAX, &p->iterations) ||
+        p->iterations < SCRAM_ITERATIONS_MIN)
+        return "the iterations are no number from 4096 to 1000000";
+    if (!take_part(&text, &salt) || !base64_read(salt, true, SALT_MAX, p->salt, &p->salt_len))
+        return "the salt is no base64";
+    if (!take_until(&text, ':', &stored) || !base64_read(stored, true, SCRAM_KEY, p->hash, &n) ||
+        !base64_read(text, true, SCRAM_KEY, p->hash + SCRAM_KEY, &m) || n + m != 2 * SCRAM_KEY)
+        return "the keys are no base64 of 32 bytes each";
+    p->hash_len = 2 * SCRAM_KEY;
+    return NULL;
+}
+
 /* NULL, or what is wrong. */
 static const char *read_hash(struct bytes text, struct password *p)
 {
     struct bytes none, kind, iterations;
+    if (bytes_starts(text, SCRAM_METHOD "$"))
+        return read_scram(bytes_skip(text, strlen(SCRAM_METHOD "$")), p);
     if (!take_part(&text, &none) || none.n != 0 || !take_part(&text, &kind))
         return "there is no hash behind the user name; 'sluicectl passwd -U FILE' hashes a file of "
                "plain passwords";
@@ -182,7 +211,7 @@ static const char *read_hash(struct bytes text, struct password *p)
         p->kind = PASSWORD_ARGON2ID;
         return read_argon2(text, p);
     }
-    return "the kind of hash is not known: $6$, $7$ and $argon2id$ are";
+    return "the kind of hash is not known: $6$, $7$, $argon2id$ and SCRAM-SHA-256$ are";
 }
 
 bool password_hash_ok(struct bytes text, char why[static PASSWORD_WHY])
@@ -221,12 +250,26 @@ static int sha512_salted(const struct password *p, struct bytes password, uint8_
     return ok ? 0 : E_NOMEM;
 }
 
+static int scram_salted(const struct password *p, struct bytes password, uint8_t *out)
+{
+    struct scram_keys k = {.iterations = p->iterations, .salt_len = p->salt_len};
+    memcpy(k.salt, p->salt, p->salt_len);
+    int rc = scram_keys_make(&k, password);
+    if (rc == 0) {
+        memcpy(out, k.stored, SCRAM_KEY);
+        memcpy(out + SCRAM_KEY, k.server, SCRAM_KEY);
+    }
+    password_wipe(&k, sizeof k);
+    return rc;
+}
+
 /* p->hash_len bytes to out, by p's kind, costs and salt.  The password is not empty. */
 static int compute(const struct password *p, struct bytes password, uint8_t *out)
 {
     ASSERT(password.n > 0 && password.n <= PASSWORD_MAX);
     switch (p->kind) {
     case PASSWORD_SHA512: return sha512_salted(p, password, out);
+    case PASSWORD_SCRAM: return scram_salted(p, password, out);
     case PASSWORD_PBKDF2:
         return PKCS5_PBKDF2_HMAC((const char *)password.p, (int)password.n, p->salt, p->salt_len,
                                  (int)p->iterations, EVP_sha512(), p->hash_len, out)
@@ -253,6 +296,17 @@ static int write_argon2(const struct password *p, char *out)
                     p->passes, p->lanes, salt, hash);
 }
 
+/* "SCRAM-SHA-256$4096:salt$StoredKey:ServerKey" */
+static char *write_scram(const struct password *p, char *d)
+{
+    d += snprintf(d, 32, SCRAM_METHOD "$%u:", p->iterations);
+    d = base64_write(d, p->salt, p->salt_len);
+    *d++ = '$';
+    d = base64_write(d, p->hash, SCRAM_KEY);
+    *d++ = ':';
+    return base64_write(d, p->hash + SCRAM_KEY, SCRAM_KEY);
+}
+
 int password_hash(char **out, enum password_kind kind, uint32_t iterations, struct bytes password)
 {
     struct password p = {.kind = kind,
@@ -266,12 +320,15 @@ int password_hash(char **out, enum password_kind kind, uint32_t iterations, stru
         p.salt_len = ARGON2_SALT;
         p.hash_len = ARGON2_HASH;
     }
+    if (kind == PASSWORD_SCRAM) p.salt_len = SCRAM_SALT_WRITTEN;
     if (RAND_bytes(p.salt, p.salt_len) != 1) return E_IO;
     int rc = compute(&p, password, p.hash);
     if (rc < 0) return rc;
     char text[ENCODED_MAX], *d = text;
     if (kind == PASSWORD_ARGON2ID) {
         d += write_argon2(&p, text);
+    } else if (kind == PASSWORD_SCRAM) {
+        d = write_scram(&p, text);
     } else {
         d += kind == PASSWORD_SHA512 ? snprintf(d, 16, "$6$")
                                      : snprintf(d, 32, "$7$%u$", iterations);
@@ -321,6 +378,55 @@ bool passwords_match(const struct passwords *p, struct bytes user, struct bytes 
     return right && known;
 }
 
+/* Who stands in for a name that is not there: the one of those with keys for SCRAM whose hash
+ * together with the name's is the least.  So only a change of that one changes what is said of this
+ * name; were it derived from all the file, every new user would tell who is not there. */
+static const struct password *scram_stand_in(const struct passwords *p, struct bytes name)
+{
+    const struct password *found = NULL;
+    uint64_t least = UINT64_MAX, hash = hash_bytes(name, 0);
+    for (size_t i = 0; i < p->count; i++) {
+        const struct user *u = &p->users[i];
+        uint64_t both = hash_u64(u->name_hash, hash);
+        if (u->password.kind != PASSWORD_SCRAM || (found && both > least)) continue;
+        least = both;
+        found = &u->password;
+    }
+    ASSERT(found);
+    return found;
+}
+
+/* Bytes that nobody can foretell who does not know the file. */
+static void derive(const struct password *secret, char what, struct bytes name, uint8_t *out)
+{
+    uint8_t key[HASH_MAX + 1];
+    unsigned n = 0;
+    memcpy(key, secret->hash, HASH_MAX);
+    key[HASH_MAX] = (uint8_t)what;
+    uint8_t *made = HMAC(EVP_sha512(), key, sizeof key, name.p, name.n, out, &n);
+    ASSERT(made && n == HASH_MAX);
+    password_wipe(key, sizeof key);
+}
+
+void passwords_scram(const struct passwords *p, struct bytes user, struct scram_keys *out)
+{
+    uint8_t salt[HASH_MAX], keys[HASH_MAX];
+    const struct user *known = find(p, user);
+    const struct password *other = scram_stand_in(p, user); /* always: it takes time */
+    bool real = known && known->password.kind == PASSWORD_SCRAM;
+    const struct password *from = real ? &known->password : other;
+    derive(other, 's', user, salt);
+    derive(other, 'k', user, keys);
+    out->iterations = from->iterations;
+    out->salt_len = from->salt_len;
+    memcpy(out->salt, real ? from->salt : salt, from->salt_len);
+    const uint8_t *both = real ? from->hash : keys;
+    memcpy(out->stored, both, SCRAM_KEY);
+    memcpy(out->server, both + SCRAM_KEY, SCRAM_KEY);
+    password_wipe(keys, sizeof keys);
+}
+
+size_t passwords_scram_count(const struct passwords *p) { return p->scram_count; }
 size_t passwords_count(const struct passwords *p) { return p->count; }
 bool passwords_exposed(const struct passwords *p) { return p->exposed; }
 
@@ -338,7 +444,8 @@ static int user_add(struct passwords *p, struct bytes name, const struct passwor
     }
     char *copy = mem_strndup(name.p, name.n);
     if (copy == NULL) return E_NOMEM;
-    p->users[p->count++] = (struct user){copy, name.n, line, *password};
+    p->users[p->count++] = (struct user){copy, name.n, line, hash_bytes(name, 1), *password};
+    p->scram_count += password->kind == PASSWORD_SCRAM;
     return 0;
 }
 

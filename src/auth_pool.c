@@ -16,8 +16,6 @@ struct auth_pool {
     pthread_t threads[];
 };
 
-static size_t job_bytes(const struct auth_job *job) { return job->user.n + job->password.n; }
-
 static struct auth_job *take(struct auth_pool *p)
 {
     struct auth_job *job = p->first;
@@ -25,7 +23,7 @@ static struct auth_job *take(struct auth_pool *p)
     p->first = job->next;
     if (p->first == NULL) p->last = &p->first;
     p->jobs--;
-    p->bytes -= job_bytes(job);
+    p->bytes -= job->bytes;
     return job;
 }
 
@@ -44,11 +42,8 @@ static void *pool_main(void *arg)
     (void)pthread_setname_np(pthread_self(), "sluice-auth"); /* for top and gdb only */
     (void)!nice(AUTH_NICE);                                  /* on Linux: of this thread */
     for (struct auth_job *job; (job = wait_for_job(p)) != NULL;) {
-        if (clock_mono_ms() >= job->expires_ms)
-            job->verdict = AUTH_LATE;
-        else
-            job->verdict =
-                passwords_match(job->passwords, job->user, job->password) ? AUTH_RIGHT : AUTH_WRONG;
+        bool late = clock_mono_ms() >= job->expires_ms;
+        job->verdict = late ? AUTH_LATE : job->check(job);
         job->done(job);
     }
     return NULL;
@@ -56,15 +51,14 @@ static void *pool_main(void *arg)
 
 int auth_pool_submit(struct auth_pool *p, struct auth_job *job)
 {
-    size_t n = job_bytes(job);
     pthread_mutex_lock(&p->lock);
-    bool room = p->jobs < AUTH_QUEUE_MAX && p->bytes + n <= AUTH_QUEUE_BYTES;
+    bool room = p->jobs < AUTH_QUEUE_MAX && p->bytes + job->bytes <= AUTH_QUEUE_BYTES;
     if (room) {
         job->next = NULL;
         *p->last = job;
         p->last = &job->next;
         p->jobs++;
-        p->bytes += n;
+        p->bytes += job->bytes;
         pthread_cond_signal(&p->work);
     }
     pthread_mutex_unlock(&p->lock);

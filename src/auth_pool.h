@@ -1,20 +1,23 @@
-/* Threads that check passwords, so that no shard waits for a hash that is slow on purpose.  Jobs
+/* Threads that check logins, so that no shard waits for a hash that is slow on purpose.  Jobs
  * queue up to a limit; above it they are turned away, and the client is told to come later. */
 #ifndef SRC_AUTH_POOL_H
 #define SRC_AUTH_POOL_H
 
-#include "auth_password.h"
+#include "base/bytes.h"
+#include "base/err.h"
 
 enum {
     AUTH_THREADS = 2,
     AUTH_QUEUE_MAX = 4096,      /* jobs that wait */
-    AUTH_QUEUE_BYTES = 4 << 20, /* of names and passwords in them */
+    AUTH_QUEUE_BYTES = 4 << 20, /* of names, passwords and messages in them */
     AUTH_NICE = 5,              /* clients that are in go before those that want in */
 };
 
 enum auth_verdict {
     AUTH_RIGHT,
     AUTH_WRONG,
+    AUTH_MORE,    /* right so far, the client has to say more */
+    AUTH_BUSY,    /* there is no memory */
     AUTH_LATE,    /* expires_ms had passed: nobody waits for it any more */
     AUTH_STOPPED, /* the pool ended first */
 };
@@ -22,9 +25,9 @@ enum auth_verdict {
 /* Embedded by who asks, and theirs again with done(). */
 struct auth_job {
     struct auth_job *next;
-    const struct passwords *passwords; /* outlives the pool */
-    struct bytes user, password;
-    uint64_t expires_ms; /* clock_mono_ms() */
+    enum auth_verdict (*check)(struct auth_job *job); /* on a thread of the pool */
+    size_t bytes;                                     /* that it holds, for the limit */
+    uint64_t expires_ms;                              /* clock_mono_ms() */
     enum auth_verdict verdict;
     void (*done)(struct auth_job *job); /* on a thread of the pool, or in auth_pool_free() */
 };

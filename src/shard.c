@@ -439,6 +439,7 @@ int shards_new(struct shard_set **out, unsigned count, const struct conf *conf, 
     set->shards = mem_calloc_aligned(count, sizeof *set->shards);
     set->lanes = mem_calloc_aligned((size_t)count * count, sizeof *set->lanes);
     int rc = set->shards && set->lanes ? 0 : E_NOMEM;
+    if (rc == 0) rc = scram_server_new(&set->scram);
     if (rc == 0) rc = auth_pool_new(&set->auth, AUTH_THREADS);
     for (unsigned i = 0; rc == 0 && i < count; i++) {
         set->shards[i].set = set;
@@ -519,6 +520,7 @@ void shards_free(struct shard_set **set_ptr)
         ring_fini(&set->lanes[i].full);
         ring_fini(&set->lanes[i].empty);
     }
+    scram_server_free(&set->scram); /* connections may have had exchanges */
     mem_free(set->lanes);
     mem_free(set->shards);
     mem_free(set);

@@ -71,6 +71,7 @@ struct shard_set {
     struct log *log;
     struct listeners *listeners;
     struct auth_pool *auth;
+    struct scram_server *scram;
     bool stop_posted; /* main thread */
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */

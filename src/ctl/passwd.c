@@ -25,15 +25,19 @@ static const char usage[] =
     "  -H KIND  sha512-pbkdf2 (the default, which mosquitto 1.6 and later read), argon2id "
     "(mosquitto "
     "2.1),\n"
-    "           or sha512\n"
-    "  -I N     iterations of sha512-pbkdf2, 1 to 1000000; default 1000\n"
+    "           sha512, or scram-sha-256: for logins by SCRAM as well as by password; "
+    "mosquitto\n"
+    "           does not read it\n"
+    "  -I N     iterations of sha512-pbkdf2, 1 to 1000000, default 1000; of scram-sha-256 from "
+    "4096\n"
+    "           on, which is its default\n"
     "\n"
     "A broker reads the file again on SIGHUP.\n";
 
 struct passwd {
     bool create, batch, delete, update;
     enum password_kind kind;
-    uint32_t iterations;
+    uint32_t iterations; /* 0: not said */
     const char *file, *user, *password;
     bool found;     /* the user, in the file */
     struct buf out; /* the new file */
@@ -51,13 +55,14 @@ static int take_kind(struct passwd *p, const char *name)
 {
     static const char *const names[] = {[PASSWORD_SHA512] = "sha512",
                                         [PASSWORD_PBKDF2] = "sha512-pbkdf2",
-                                        [PASSWORD_ARGON2ID] = "argon2id"};
+                                        [PASSWORD_ARGON2ID] = "argon2id",
+                                        [PASSWORD_SCRAM] = "scram-sha-256"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(names[i], name) != 0) continue;
         p->kind = (enum password_kind)i;
         return 0;
     }
-    return wrong_use("-H wants sha512-pbkdf2, argon2id or sha512");
+    return wrong_use("-H wants sha512-pbkdf2, argon2id, sha512 or scram-sha-256");
 }
 
 static int take_iterations(struct passwd *p, const char *text)
@@ -105,6 +110,10 @@ static int read_command(struct passwd *p, unsigned count, char **words)
     if (options < 0) return -options;
     words += options;
     count -= (unsigned)options;
+    bool scram = p->kind == PASSWORD_SCRAM;
+    if (p->iterations == 0) p->iterations = scram ? SCRAM_ITERATIONS_MIN : PASSWORD_ITERATIONS;
+    if (scram && p->iterations < SCRAM_ITERATIONS_MIN)
+        return wrong_use("-I wants a number from 4096 to 1000000 with -H scram-sha-256");
     if (p->create + p->delete + p->update > 1 || (p->batch && (p->delete || p->update)))
         return wrong_use("these options do not go together");
     if (count != (p->update ? 1u : p->batch ? 3u : 2u))
@@ -165,6 +174,9 @@ static int add_user(struct passwd *p, struct bytes user, struct bytes password)
     if (password.n == 0) return ctl_fail(E_INVALID, "an empty password lets nobody in");
     if (password.n > PASSWORD_MAX) return ctl_fail(E_INVALID, "the password is too long");
     int rc = password_hash(&hash, p->kind, p->iterations, password);
+    if (rc == E_INVALID)
+        return ctl_fail(rc, "this is no password for SCRAM: it is not text in UTF-8, or holds "
+                            "characters that RFC 4013 does not allow");
     if (rc < 0) return ctl_fail(rc, "no hash could be made: %s", err_name(rc));
     rc = add(p, user);
     if (rc == 0) rc = add(p, bytes_str(":"));
@@ -284,7 +296,7 @@ static int change(struct passwd *p)
 int ctl_passwd(unsigned count, char **words)
 {
     static char password[PASSWORD_MAX + 2], again[PASSWORD_MAX + 2];
-    struct passwd p = {.kind = PASSWORD_PBKDF2, .iterations = PASSWORD_ITERATIONS};
+    struct passwd p = {.kind = PASSWORD_PBKDF2};
     if (count && (strcmp(words[0], "-h") == 0 || strcmp(words[0], "--help") == 0)) {
         fputs(usage, stdout);
         return CTL_DONE;
