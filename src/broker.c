@@ -23,7 +23,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10 };
+enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10, WHO_MAX = 128 };
 
 struct confs { /* newest first */
     struct confs *older;
@@ -76,21 +76,21 @@ static void raise_descriptors(void)
     (void)setrlimit(RLIMIT_NOFILE, &r); /* else we live with what there is */
 }
 
-static const char *who_may_connect(const struct conf_listener *l)
+static const char *who_may_connect(const struct conf_listener *l, char text[static WHO_MAX])
 {
-    bool anonymous = l->core.allow_anonymous;
+    bool anonymous = l->core.allow_anonymous, checked = l->core.checks_users;
     if (l->core.certificate_is_user)
         return "TLS, clients with a certificate may connect, as the user it names";
-    if (!anonymous && !l->passwords) return "nobody may connect (allow_anonymous false)";
-    const char *const who[2][3] = {
-        {"anybody who reaches it may connect", "users of its password_file may connect",
-         "users of its password_file may connect, and who gives no user name"},
-        {"TLS, anybody who reaches it may connect", "TLS, users of its password_file may connect",
-         "TLS, users of its password_file may connect, and who gives no user name"},
-    };
-    if (l->require_certificate && !l->passwords)
-        return "TLS, anybody with a certificate may connect";
-    return who[l->tls != NULL][l->passwords == NULL ? 0 : 1 + anonymous];
+    if (!anonymous && !checked) return "nobody may connect (allow_anonymous false)";
+    if (l->require_certificate && !checked) return "TLS, anybody with a certificate may connect";
+    const char *users = l->tokens == NULL      ? "users of its password_file may connect"
+                        : l->passwords == NULL ? "users with a token may connect"
+                                               : "users of its password_file or with a token may "
+                                                 "connect";
+    snprintf(text, WHO_MAX, "%s%s%s", l->tls ? "TLS, " : "",
+             checked ? users : "anybody who reaches it may connect",
+             checked && anonymous ? ", and who gives no user name" : "");
+    return text;
 }
 
 static void log_who(struct broker *b)
@@ -98,7 +98,8 @@ static void log_who(struct broker *b)
     const struct conf *conf = conf_now(b);
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
-        const char *who = who_may_connect(l);
+        char text[WHO_MAX];
+        const char *who = who_may_connect(l, text);
         if (l->proxy_version)
             log_printf(b->log, LOG_T_NOTICE,
                        "Listener %u believes the PROXY headers of whoever reaches it: let only the "

@@ -4,6 +4,7 @@
 #define SRC_CONF_H
 
 #include "auth_password.h"
+#include "auth_token.h"
 #include "core/core.h"
 #include "store/log.h"
 #include "tls/tls.h"
@@ -22,6 +23,7 @@ struct conf_listener {
     uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */
     bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */
     const struct passwords *passwords; /* in conf.password_files, or NULL: names are not checked */
+    const struct token_rules *tokens;  /* in conf.tokens, or NULL: tokens are not taken */
     struct core_listener core;         /* strings owned here */
 };
 
@@ -44,6 +46,12 @@ struct conf_passwords { /* a password_file, read once for all listeners that nam
     struct passwords *passwords;
 };
 
+struct conf_tokens { /* jwt_...: once for all listeners of which the same was said */
+    const void *said;
+    struct token_keys *keys;
+    struct token_rules rules; /* strings owned here */
+};
+
 struct conf {
     struct acl *acl; /* of acl_file; core.acl is the same; NULL: none */
     char *acl_file;
@@ -52,6 +60,8 @@ struct conf {
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */
     size_t password_file_count;
+    struct conf_tokens *tokens; /* at most one a listener */
+    size_t token_count;
     unsigned shards; /* 0 = auto: the CPUs this process may use */
     int64_t global_max_clients, global_max_connections; /* -1: no limit */
     uint64_t memory_limit;                              /* bytes of heap; 0 = none */

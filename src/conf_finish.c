@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "conf_int.h"
 
-enum { DEFAULT_PORT = 1883 };
+enum { DEFAULT_PORT = 1883, JWT_CLOCK_SKEW_S = 30 };
 
 void conf_listener_fini(struct conf_listener *l)
 {
@@ -22,7 +22,9 @@ void conf_listener_fini(struct conf_listener *l)
 int conf_draft_init(struct conf_reader *r, struct conf_draft *d)
 {
     struct conf_draft *before = r->current;
-    *d = (struct conf_draft){.anonymous = -1, .anonymous_own = -1};
+    *d = (struct conf_draft){.anonymous = -1,
+                             .anonymous_own = -1,
+                             .jwt = {.require_expiry = true, .clock_skew_s = JWT_CLOCK_SKEW_S}};
     d->listener.socket_domain = AF_UNSPEC;
     d->listener.max_connections = -1;
     r->current = d;
@@ -41,6 +43,7 @@ void conf_draft_fini(struct conf_draft *d)
 {
     conf_listener_fini(&d->listener);
     mem_free(d->password_file);
+    conf_jwt_fini(&d->jwt);
     mem_free(d->auto_id_prefix);
     mem_free(d->auto_id_own);
     conf_tls_fini(&d->tls);
@@ -107,9 +110,12 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     if (rc == 0) rc = conf_copy_text(&l->bind_interface, d->listener.bind_interface);
     if (rc == 0) rc = conf_copy_text(&l->file, d->listener.file);
     l->passwords = NULL;
+    l->tokens = NULL;
     if (rc == 0 && security->password_file)
         rc = conf_passwords(r, security->password_file, &l->passwords);
-    l->core.checks_users = l->passwords != NULL;
+    if (rc == 0) rc = conf_jwt_finish(r, security, &l->tokens);
+    l->core.checks_users = l->passwords || l->tokens;
+    l->core.token_is_user = l->tokens != NULL;
     if (rc == 0) rc = conf_core_text(&l->core.mount_point, mount ? mount : "");
     if (rc == 0) rc = conf_core_text(&l->core.auto_id_prefix, prefix);
     if (rc == 0)
@@ -136,7 +142,8 @@ static int conf_add_listeners(struct conf_reader *r)
     size_t room = r->draft_count + 2;
     c->listeners = mem_calloc(room, sizeof *c->listeners);
     c->password_files = mem_calloc(room, sizeof *c->password_files);
-    if (c->listeners == NULL || c->password_files == NULL) return E_NOMEM;
+    c->tokens = mem_calloc(room, sizeof *c->tokens);
+    if (c->listeners == NULL || c->password_files == NULL || c->tokens == NULL) return E_NOMEM;
     if (!r->fallback_wanted && r->draft_count == 0) return conf_add_implicit(r, port);
     int rc = 0;
     if (r->fallback_wanted) {
@@ -184,12 +191,13 @@ static void conf_warn_closed(struct conf_reader *r)
 {
     for (size_t i = 0; i < r->conf->listener_count; i++) {
         const struct conf_listener *l = &r->conf->listeners[i];
-        if (l->core.allow_anonymous || l->core.certificate_is_user || l->passwords) continue;
+        if (l->core.allow_anonymous || l->core.certificate_is_user || l->core.checks_users)
+            continue;
         r->file = l->file ? l->file : r->args->file;
         r->line = l->line;
         conf_warn(r,
                   "listener %u%s%s lets nobody in: 'allow_anonymous' is false, and there is no "
-                  "'password_file'. Add one of them.",
+                  "'password_file' or 'jwt_keys_file'. Add one of them.",
                   l->port, l->address ? " " : "", l->address ? l->address : "");
     }
 }

@@ -83,6 +83,12 @@ struct conf_tls {
     bool require_certificate, ignore_dates, identity_is_user, subject_is_user;
 };
 
+struct conf_jwt {                                         /* directives jwt_... */
+    char *keys_file, *issuer, *audience, *username_claim; /* NULL: not said */
+    bool require_expiry;
+    uint32_t clock_skew_s;
+};
+
 /* A listener while the file is read: what is not said is decided at the end. */
 struct conf_draft {
     struct conf_listener listener;
@@ -91,7 +97,8 @@ struct conf_draft {
     char *auto_id_prefix; /* auto_id_prefix; NULL not said */
     char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
     struct conf_tls tls;
-    char *password_file;   /* NULL not said */
+    char *password_file; /* NULL not said */
+    struct conf_jwt jwt;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
 };
@@ -189,6 +196,12 @@ MUST_USE int conf_draft_init(struct conf_reader *r, struct conf_draft *d);
 void conf_draft_fini(struct conf_draft *d);
 MUST_USE int conf_finish(struct conf_reader *r);
 void conf_listener_fini(struct conf_listener *l);
+
+/* conf_jwt.c: the rules for tokens that security says; *out is NULL without a jwt_keys_file. */
+MUST_USE int conf_jwt_finish(struct conf_reader *r, const struct conf_draft *security,
+                             const struct token_rules **out);
+void conf_jwt_fini(struct conf_jwt *j);
+void conf_tokens_fini(struct conf_tokens *t);
 
 /* conf_acl.c: the access list of acl_file, if there is one. */
 MUST_USE int conf_read_acl(struct conf_reader *r);

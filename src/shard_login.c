@@ -1,7 +1,9 @@
-/* Logins of a shard: the password, or the step of an exchange, goes to the pool's threads, the
- * answer comes back as a task.  The shard's thread, but for check_*() and login_done(). */
+/* Logins of a shard: the password, a token, or the step of an exchange goes to the pool's threads,
+ * the answer comes back as a task.  The shard's thread, but for check_*() and login_done(). */
 #include "auth_password.h"
 #include "auth_scram.h"
+#include "auth_token.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "shard_int.h"
 
@@ -11,7 +13,9 @@ struct login {
     struct shard *shard;
     uint64_t token;
     const struct passwords *passwords; /* of a configuration, which outlives the pool */
+    const struct token_rules *tokens;  /* likewise */
     struct scram *scram;               /* of an exchange */
+    char *user;                        /* of a token */
     struct bytes username, secret;     /* into `bytes`; secret: password or message */
     struct core_login_answer answer;   /* by the check; the reason comes from the verdict */
     size_t size;
@@ -21,6 +25,7 @@ struct login {
 static void login_free(struct login *l)
 {
     scram_free(&l->scram);
+    mem_free(l->user);
     password_wipe(l->bytes, l->size);
     mem_free(l);
 }
@@ -34,6 +39,25 @@ static enum auth_verdict check_password(struct auth_job *job)
     return passwords_match(l->passwords, l->username, l->secret) ? AUTH_RIGHT : AUTH_WRONG;
 }
 
+/* Who it is comes out of it; a name that was given has to be that one. */
+static enum auth_verdict proved(struct login *l, struct bytes user, const char *why)
+{
+    l->answer.username = user;
+    if (l->username.n == 0 || bytes_eq(l->username, user)) return AUTH_RIGHT;
+    l->answer.why = why;
+    return AUTH_WRONG;
+}
+
+static enum auth_verdict check_token(struct auth_job *job)
+{
+    struct login *l = CONTAINER_OF(job, struct login, job);
+    struct core_login_answer *a = &l->answer;
+    int rc = token_check(l->tokens, l->secret, clock_wall_ms(), &l->user, &a->ends_ms, &a->why);
+    if (rc == E_NOMEM) return AUTH_BUSY;
+    if (rc < 0) return AUTH_WRONG;
+    return proved(l, bytes_str(l->user), "the user name in CONNECT is not the token's");
+}
+
 static enum auth_verdict check_step(struct auth_job *job)
 {
     struct login *l = CONTAINER_OF(job, struct login, job);
@@ -41,10 +65,8 @@ static enum auth_verdict check_step(struct auth_job *job)
     int rc = scram_step(l->scram, l->secret, &a->data);
     if (rc == E_AGAIN) return AUTH_MORE;
     if (rc < 0) return AUTH_WRONG;
-    a->username = scram_user(l->scram);
-    bool other = l->username.n && !bytes_eq(l->username, a->username);
-    if (other) a->why = "the user name in CONNECT is not the one that was proved";
-    return other ? AUTH_WRONG : AUTH_RIGHT;
+    return proved(l, scram_user(l->scram),
+                  "the user name in CONNECT is not the one that was proved");
 }
 
 static void login_done(struct auth_job *job)
@@ -137,7 +159,9 @@ int shard_login(void *ctx, const struct core_login *login, struct core_login_ans
     }
     l->scram = x;
     l->passwords = conf->passwords;
-    l->job.check = exchange ? check_step : check_password;
+    l->tokens = conf->tokens;
+    bool token = l->tokens && token_is(l->secret);
+    l->job.check = exchange ? check_step : token ? check_token : check_password;
     if (auth_pool_submit(s->set->auth, &l->job) == 0) return CORE_LOGIN_LATER;
     login_free(l);
     return 0;

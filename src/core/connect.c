@@ -366,7 +366,8 @@ static int refuse_user(struct cconn *c, const struct mqtt_connect *m, uint8_t re
                           ? NULL
                           : "the listener requires a user name (allow_anonymous false)";
     if (m->has_username && !l->checks_users)
-        why = "the listener has no password_file, so it lets no user in (allow_anonymous false)";
+        why = "the listener has no password_file and no jwt_keys_file, so it lets no user in "
+              "(allow_anonymous false)";
     if (is_login(l, m)) {
         why = c->more && c->more->why            ? c->more->why
               : m->has_password || has_method(m) ? "wrong user name or password"

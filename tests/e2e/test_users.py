@@ -397,7 +397,7 @@ class Tutorial(UsersCase):
                     broker.wait_log("Configuration reloaded.")
                     until(lambda: publish(broker.port, "-u", "carol", "-P", "pianos", "-t", "a", "-m", "b",
                                           check=False).returncode == 0, "carol gets in")
-        self.assertEqual(len(commands), 11)
+        self.assertEqual(len(commands), 12)
 
     def shell(self, command, port=0):
         """Runs a line of the page."""

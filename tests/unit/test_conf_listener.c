@@ -242,6 +242,72 @@ static void a_password_file_that_is_wrong_names_its_own_line(void **state)
     assert_non_null(strstr(b.warnings, "users: the file of passwords is empty"));
 }
 
+#define KEY "{\"kty\":\"oct\",\"k\":\"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY\"}"
+
+static void tokens_are_for_all_listeners_and_their_keys_read_once(void **state)
+{
+    (void)state;
+    const struct conf *c =
+        good(with_users("listener 1883\nlistener 1884\njwt_keys_file ", "\n", KEY));
+    assert_int_equal(c->token_count, 1);
+    for (size_t i = 0; i < 2; i++) {
+        const struct token_rules *t = c->listeners[i].tokens;
+        assert_ptr_equal(t, &c->tokens[0].rules);
+        assert_int_equal(t->keys->count, 1);
+        assert_string_equal(t->user_claim, "sub");
+        assert_null(t->issuer);
+        assert_null(t->audience);
+        assert_true(t->expiry_required);
+        assert_int_equal(t->skew_s, 30);
+        assert_true(c->listeners[i].core.checks_users);
+        assert_true(c->listeners[i].core.token_is_user);
+        assert_null(c->listeners[i].passwords);
+    }
+    assert_string_equal(b.warnings, "");
+    assert_false(good("listener 1883\n")->listeners[0].core.token_is_user);
+}
+
+static void tokens_are_for_one_listener_with_per_listener_settings(void **state)
+{
+    (void)state;
+    const struct conf *c =
+        good(with_users("per_listener_settings true\nlistener 1883\njwt_issuer a\njwt_audience b\n"
+                        "jwt_username_claim c\njwt_require_expiry false\njwt_clock_skew 2m\n"
+                        "jwt_keys_file ",
+                        "\nlistener 1884\nallow_anonymous true\n", KEY));
+    const struct token_rules *t = c->listeners[0].tokens;
+    assert_string_equal(t->issuer, "a");
+    assert_string_equal(t->audience, "b");
+    assert_string_equal(t->user_claim, "c");
+    assert_false(t->expiry_required);
+    assert_int_equal(t->skew_s, 120);
+    assert_null(c->listeners[1].tokens);
+    assert_false(c->listeners[1].core.checks_users);
+}
+
+static void what_is_wrong_with_tokens_is_said(void **state)
+{
+    (void)state;
+    bad("listener 1883\njwt_issuer a\n",
+        "main.conf: 'jwt_issuer' needs 'jwt_keys_file': without it no token is taken");
+    bad("listener 1883\njwt_audience a\n",
+        "main.conf: 'jwt_audience' needs 'jwt_keys_file': without it no token is taken");
+    bad(with_users("listener 1883\njwt_keys_file ", "\n", "secret"),
+        "users: there is no key in it: it is to be a JWK Set, or public keys or certificates in "
+        "PEM");
+    bad("listener 1883\njwt_clock_skew 2h\n", "main.conf:2: 'jwt_clock_skew' cannot be '2h': use a "
+                                              "duration, 0 to 1h (30s, 15m, 12h, 7d; a "
+                                              "bare number is seconds)");
+    assert_int_equal(load("listener 1883\njwt_keys_file /no/such/file\n"), E_IO);
+    assert_string_equal(b.error, "/no/such/file: cannot open: No such file or directory");
+    const char *text = with_users("listener 1883\njwt_keys_file ", "\n", KEY);
+    char path[128];
+    snprintf(path, sizeof path, "%s/users", b.folder);
+    assert_int_equal(chmod(path, 0644), 0);
+    good(text);
+    assert_non_null(strstr(b.warnings, "everybody on this machine can read the secret"));
+}
+
 static void prefixes_of_client_ids_reach_every_listener(void **state)
 {
     (void)state;
@@ -316,6 +382,9 @@ int main(void)
         A_TEST(a_password_file_is_for_all_listeners_and_read_once),
         A_TEST(a_password_file_is_for_one_listener_with_per_listener_settings),
         A_TEST(a_password_file_that_is_wrong_names_its_own_line),
+        A_TEST(tokens_are_for_all_listeners_and_their_keys_read_once),
+        A_TEST(tokens_are_for_one_listener_with_per_listener_settings),
+        A_TEST(what_is_wrong_with_tokens_is_said),
         A_TEST(prefixes_of_client_ids_reach_every_listener),
         A_TEST(a_reload_names_what_needs_a_restart),
     };
