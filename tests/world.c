@@ -226,6 +226,7 @@ static int on_login(void *ctx, const struct core_login *l, struct core_login_ans
                              .answer = *a};
     pipe_put(&later->data, a->data);
     pipe_put(&later->data, a->username);
+    pipe_put(&later->data, bytes_of("", 1)); /* so that there is something */
     later->answer.data = bytes_of(later->data.data, a->data.n);
     later->answer.username = bytes_of(later->data.data + a->data.n, a->username.n);
     list_push(&w->logins, &later->link);
