@@ -133,24 +133,34 @@ class Properties(BrokerCase):
                              wire.u32_property(0x27, 2000000) + wire.u16_property(0x21, 20))
 
     def test_forms_of_later_versions_are_refused(self):
-        """Filters, replay, queues: never taken for something else; 0x8F, 3.1.1 0x80, the property 0x83."""
-        forms = ("$replay/earliest/x", "$queue/a/b", "$filter/a > 1/b")
-        for version, code in ((wire.V311, 0x80), (wire.V5, 0x8F)):
+        """Replay, queues, a filter that is none: never taken for something else; 0x83, 3.1.1 0x80."""
+        forms = ("$replay/earliest/x", "$queue/a/b", "$filter/a >/b")
+        for version, code in ((wire.V311, 0x80), (wire.V5, 0x83)):
             with wire.Raw(self.broker.port) as raw:
                 raw.connected("", version=version)
                 self.assertEqual(raw.subscribe(*forms, "plain"), [code] * 3 + [0])
         with wire.Raw(self.broker.port) as raw:
             raw.connected("")
-            for key, value in (("filter", "a > 1"), ("replay", "-1h")):
+            for key, value in (("filter", "a >"), ("replay", "-1h")):
                 self.assertEqual(raw.subscribe("x", props=wire.user_property(key, value)), [0x83])
             for topic in ("$delayed/5/x", "$pub/a=b/x", "$queue/a/nack", "$dead/x"):
                 raw.publish(topic, b"x", qos=1)
                 self.assertEqual(raw.expect(wire.PUBACK).body[2], 0x90, topic)
 
+    def test_filters_of_mosquitto_sub(self):
+        """By prefix from 3.1.1, by property from 5: each gets what passes, and waits for no more."""
+        for version, args in (("311", ("-t", "$filter/payload.temp > 30/f/#")),
+                              ("5", ("-t", "f/#", "-D", "subscribe", "user-property", "filter",
+                                     "payload.temp > 30"))):
+            publish(self.broker.port, "-t", "f/1", "-m", '{"temp": 29}', "-r")
+            publish(self.broker.port, "-t", "f/2", "-m", '{"temp": 31}', "-r")
+            done = run_sub(self.broker.port, "-V", version, *args, "-v", "-C", "1")
+            self.assertEqual((done.returncode, done.stdout), (0, 'f/2 {"temp": 31}\n'))
+
     def test_denied_subscription_with_mosquitto_sub(self):
         """It says so and ends."""
         done = run_sub(self.broker.port, "-V", "5", "-t", "x", "-D", "subscribe", "user-property", "filter",
-                       "a > 1")
+                       "a >")
         self.assertEqual((done.returncode, done.stderr), (0, "All subscription requests were denied.\n"))
 
 
