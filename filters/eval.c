@@ -39,7 +39,9 @@ static struct operand eval_attr(struct run *r, const struct node *n)
 {
     struct filter_value v;
     switch (attr_find(r, n, &v)) {
-    case FOUND_VALUE: return good(v);
+    case FOUND_VALUE:
+        if (v.type == FILTER_STRING && !run_work(r, v.string.n)) return failed(value_bool(false));
+        return good(v);
     case FOUND_UNUSABLE:
         return run_fail(r, FILTER_FAIL_CAST, value_bool(false), "it is there, but is no value");
     default: break;
@@ -173,9 +175,8 @@ static struct operand eval_like(struct run *r, const struct node *n)
     char room[CAST_TEXT_BYTES];
     struct operand o = eval(r, n->first);
     if (o.failed || !value_cast(&o.value, FILTER_STRING, room)) return failed(value_bool(false));
-    enum like_result like = like_match(o.value.string, n->value.string);
-    if (like == LIKE_GAVE_UP)
-        return run_fail(r, FILTER_FAIL_GENERIC, value_bool(false), "LIKE took too many steps");
+    enum like_result like = like_match(o.value.string, n->value.string, WORK_MAX, &r->work);
+    if (!run_work(r, 0)) return failed(value_bool(false)); /* it gave up */
     return good(value_bool((like == LIKE_YES) != n->negated));
 }
 

@@ -161,8 +161,9 @@ struct filter_store {
     size_t scratch_bytes;
 };
 
-/* What an expression may make of texts in one evaluation. */
-enum { SCRATCH_MAX = 4 << 20 };
+/* What an expression may make of texts in one evaluation, and how much it may look at: bytes of
+ * attributes and arguments, steps of LIKE.  It takes some milliseconds. */
+enum { SCRATCH_MAX = 4 << 20, WORK_MAX = 8 << 20 };
 
 struct operand {
     struct filter_value value;
@@ -175,11 +176,14 @@ struct run {
     const struct filter_expr *expr;
     enum filter_failure failure; /* the first */
     char *detail;                /* FILTER_DETAIL_BYTES, or NULL */
+    size_t work;                 /* up to WORK_MAX */
 };
 
 struct operand run_expr(struct run *r);
 struct operand run_fail(struct run *r, enum filter_failure failure, struct filter_value left,
                         const char *fmt, ...) PRINTF_LIKE(4, 5);
+/* false (and a failure): it is more than WORK_MAX in all. */
+bool run_work(struct run *r, size_t n);
 /* NULL (and a failure) above the limit. */
 uint8_t *run_text(struct run *r, size_t n);
 void scratch_free(struct filter_store *s);

@@ -5,8 +5,7 @@
  *   store  one per core: what was found out about the event at hand, and the memory that evaluating
  *          needs.
  *   expr   a compiled expression: immutable, counted.
- *   set    the expressions at one place (a topic filter) and who subscribed with them; runs one
- * after the other. event  what is known of one message; views only, read when an expression asks.
+ *   event  what is known of one message; views only, read when an expression asks.
  *
  * One thread: everything of a store belongs to the core that made it. */
 #ifndef FILTERS_FILTER_H
@@ -16,7 +15,6 @@
 
 struct filter_store;
 struct filter_expr;
-struct filter_set;
 
 /* ---- limits and errors of an expression's text ---- */
 
@@ -65,20 +63,17 @@ enum { FILTER_JSON_DEPTH_MAX = 512 };
 
 /* NULL without memory. */
 MUST_USE struct filter_store *filter_store_new(const struct filter_settings *settings);
-/* All expressions have been given back and all sets are freed.  NULL is harmless. */
+/* All expressions have been given back.  NULL is harmless. */
 void filter_store_free(struct filter_store **store);
 
 /* What happened since the store was made; monotonic, except *_count and *_bytes. */
 struct filter_stats {
-    uint64_t evaluated;       /* expressions run, for all events */
-    uint64_t matched;         /* of them: true */
-    uint64_t errors;          /* of them: an attribute was missing or had a wrong type */
     uint64_t json_read;       /* payloads and envelopes read */
     uint64_t json_bad;        /* of them: no JSON, or too deep; their paths are missing */
     uint64_t json_large;      /* not read: longer than json_bytes */
     uint64_t short_of_memory; /* an evaluation that could not go on: counts as an error too */
     uint64_t expr_count;      /* compiled expressions now */
-    uint64_t bytes;           /* memory of expressions and sets, without the allocator's own */
+    uint64_t bytes;           /* memory of expressions, without the allocator's own */
 };
 
 /* Borrowed, valid as long as the store. */
@@ -95,8 +90,6 @@ MUST_USE int filter_compile(struct filter_store *store, struct bytes text,
 struct filter_expr *filter_expr_ref(struct filter_expr *expr);
 /* NULL is harmless. */
 void filter_expr_unref(struct filter_store *store, struct filter_expr *expr);
-/* What the expression takes, the allocator's own not counted; shared among who has it. */
-size_t filter_expr_bytes(const struct filter_expr *expr);
 
 /* ---- events ---- */
 
@@ -140,27 +133,5 @@ enum filter_result { FILTER_ERROR = -1, FILTER_MISS = 0, FILTER_MATCH = 1 };
  * type that cannot be compared. */
 enum filter_result filter_matches(struct filter_store *store, const struct filter_expr *expr,
                                   struct filter_event *event);
-
-/* ---- sets ---- */
-
-/* A set without subscribers owns little memory, one with one or two about 100 bytes.  NULL without
- * memory.  It may not outlive its store. */
-MUST_USE struct filter_set *filter_set_new(struct filter_store *store);
-/* Also with subscribers in it.  NULL is harmless. */
-void filter_set_free(struct filter_set **set);
-
-/* The cookie (not 0) stands for a subscriber: a pointer or a number; the same one may be in a set
- * with several expressions, but only once with each.  Adds its own reference to expr.
- * E_EXISTS, E_NOMEM: nothing has changed. */
-MUST_USE int filter_set_add(struct filter_set *set, struct filter_expr *expr, uint64_t cookie);
-/* E_NOTFOUND.  Needs no memory, so it cannot fail otherwise. */
-int filter_set_remove(struct filter_set *set, struct filter_expr *expr, uint64_t cookie);
-
-uint64_t filter_set_subscribers(const struct filter_set *set);
-
-/* Calls visit() once for each subscriber whose expression matches, in no particular order, and
- * returns how many.  visit() may not change this set or compile.  Needs no memory but for JSON. */
-uint64_t filter_set_match(struct filter_set *set, struct filter_event *event,
-                          void (*visit)(void *ctx, uint64_t cookie), void *ctx);
 
 #endif

@@ -185,6 +185,7 @@ struct operand function_run(struct run *r, int row, struct operand *args, unsign
         unsigned target = f->params[min_u64(i, 2)];
         if (args[i].failed) return zero;
         a[i] = args[i].value;
+        if (a[i].type == FILTER_STRING && !run_work(r, a[i].string.n)) return zero;
         char *room =
             target == S && a[i].type != FILTER_STRING ? (char *)run_text(r, CAST_TEXT_BYTES) : NULL;
         if (target == S && a[i].type != FILTER_STRING && room == NULL) return zero;

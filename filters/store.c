@@ -1,4 +1,4 @@
-/* The store, compiling, and sets of expressions that are run one after the other. */
+/* The store, compiling, and asking. */
 #include "base/err.h"
 #include "base/mem.h"
 #include "filters/expr.h"
@@ -58,6 +58,14 @@ void scratch_free(struct filter_store *s)
     s->scratch_bytes = 0;
 }
 
+bool run_work(struct run *r, size_t n)
+{
+    r->work += n;
+    if (r->work <= WORK_MAX) return true;
+    run_fail(r, FILTER_FAIL_GENERIC, value_bool(false), "it took too much work");
+    return false;
+}
+
 uint8_t *run_text(struct run *r, size_t n)
 {
     struct filter_store *s = r->store;
@@ -74,7 +82,8 @@ uint8_t *run_text(struct run *r, size_t n)
     return c->data;
 }
 
-size_t filter_expr_bytes(const struct filter_expr *e)
+/* Without the allocator's own. */
+static size_t expr_bytes(const struct filter_expr *e)
 {
     return sizeof *e + e->cap * sizeof *e->nodes + e->text_cap;
 }
@@ -91,7 +100,7 @@ int filter_compile(struct filter_store *store, struct bytes text,
         return E_INVALID;
     }
     store->stats.expr_count++;
-    store->stats.bytes += filter_expr_bytes(*out);
+    store->stats.bytes += expr_bytes(*out);
     return 0;
 }
 
@@ -105,7 +114,7 @@ void filter_expr_unref(struct filter_store *store, struct filter_expr *expr)
 {
     if (expr == NULL || --expr->refs) return;
     store->stats.expr_count--;
-    store->stats.bytes -= filter_expr_bytes(expr);
+    store->stats.bytes -= expr_bytes(expr);
     expr_free(expr);
 }
 
@@ -114,12 +123,7 @@ enum filter_result filter_matches(struct filter_store *store, const struct filte
 {
     struct run r = {.store = store, .event = event, .expr = expr};
     struct operand o = run_expr(&r);
-    store->stats.evaluated++;
-    if (o.failed || o.value.type != FILTER_BOOL) {
-        store->stats.errors++;
-        return FILTER_ERROR;
-    }
-    store->stats.matched += o.value.boolean;
+    if (o.failed || o.value.type != FILTER_BOOL) return FILTER_ERROR;
     return o.value.boolean ? FILTER_MATCH : FILTER_MISS;
 }
 
@@ -146,83 +150,4 @@ int filter_eval(struct filter_store *store, struct bytes text, const struct filt
     }
     expr_free(e);
     return rc;
-}
-
-/* ---- sets ---- */
-
-struct member {
-    struct filter_expr *expr;
-    uint64_t cookie;
-};
-
-struct filter_set {
-    struct filter_store *store;
-    struct member *members;
-    uint32_t count, cap;
-};
-
-struct filter_set *filter_set_new(struct filter_store *store)
-{
-    struct filter_set *set = mem_calloc(1, sizeof *set);
-    if (set) set->store = store;
-    return set;
-}
-
-void filter_set_free(struct filter_set **set)
-{
-    struct filter_set *s = *set;
-    *set = NULL;
-    if (s == NULL) return;
-    for (uint32_t i = 0; i < s->count; i++) filter_expr_unref(s->store, s->members[i].expr);
-    s->store->stats.bytes -= s->cap * sizeof *s->members;
-    mem_free(s->members);
-    mem_free(s);
-}
-
-static struct member *member_find(const struct filter_set *set, const struct filter_expr *expr,
-                                  uint64_t cookie)
-{
-    for (uint32_t i = 0; i < set->count; i++)
-        if (set->members[i].cookie == cookie && set->members[i].expr == expr)
-            return &set->members[i];
-    return NULL;
-}
-
-int filter_set_add(struct filter_set *set, struct filter_expr *expr, uint64_t cookie)
-{
-    ASSERT(cookie);
-    if (member_find(set, expr, cookie)) return E_EXISTS;
-    if (set->count == set->cap) {
-        uint32_t cap = set->cap ? set->cap * 2 : 2;
-        struct member *grown = mem_realloc(set->members, cap * sizeof *grown);
-        if (grown == NULL) return E_NOMEM;
-        set->store->stats.bytes += (cap - set->cap) * sizeof *grown;
-        set->members = grown;
-        set->cap = cap;
-    }
-    set->members[set->count++] = (struct member){filter_expr_ref(expr), cookie};
-    return 0;
-}
-
-int filter_set_remove(struct filter_set *set, struct filter_expr *expr, uint64_t cookie)
-{
-    struct member *m = member_find(set, expr, cookie);
-    if (m == NULL) return E_NOTFOUND;
-    *m = set->members[--set->count];
-    filter_expr_unref(set->store, expr);
-    return 0;
-}
-
-uint64_t filter_set_subscribers(const struct filter_set *set) { return set->count; }
-
-uint64_t filter_set_match(struct filter_set *set, struct filter_event *event,
-                          void (*visit)(void *ctx, uint64_t cookie), void *ctx)
-{
-    uint64_t matched = 0;
-    for (uint32_t i = 0; i < set->count; i++) {
-        if (filter_matches(set->store, set->members[i].expr, event) != FILTER_MATCH) continue;
-        matched++;
-        visit(ctx, set->members[i].cookie);
-    }
-    return matched;
 }

@@ -88,36 +88,6 @@ static bool is_escape(struct bytes p, size_t i)
     return p.p[i] == '\\' && i + 1 < p.n && (p.p[i + 1] == '%' || p.p[i + 1] == '_');
 }
 
-/* Copies the literal text at i up to the next wildcard, whose place is returned. */
-static size_t literal_run(struct bytes p, size_t i, uint8_t *out, size_t *out_bytes)
-{
-    size_t d = 0;
-    while (i < p.n && p.p[i] != '%' && p.p[i] != '_') {
-        i += is_escape(p, i);
-        out[d++] = p.p[i++];
-    }
-    *out_bytes = d;
-    return i;
-}
-
-enum like_kind like_classify(struct bytes p, uint8_t *out, size_t *out_bytes)
-{
-    size_t i = literal_run(p, 0, out, out_bytes), head = *out_bytes;
-    if (i == p.n) return LIKE_EXACT;
-    size_t from = i;
-    while (i < p.n && p.p[i] == '%') i++;
-    if (i == p.n) return LIKE_PREFIX;
-    if (head == 0 && i > from) {
-        size_t n;
-        if (literal_run(p, i, out, &n) == p.n) {
-            *out_bytes = n;
-            return LIKE_SUFFIX;
-        }
-        *out_bytes = 0;
-    }
-    return LIKE_GENERAL;
-}
-
 /* A piece of a pattern between two %. */
 struct piece {
     size_t from, to;
@@ -156,14 +126,14 @@ static size_t piece_at(struct bytes t, size_t i, struct bytes p, const struct pi
 
 /* The end of the first place from i on where the piece stands; SIZE_MAX: nowhere. */
 static size_t piece_find(struct bytes t, size_t i, struct bytes p, const struct piece *s,
-                         size_t *work)
+                         size_t most, size_t *work)
 {
     if (s->from == s->to) return i;
     if (s->literal) {
         const uint8_t *at = memmem(t.p + i, t.n - i, p.p + s->from, s->to - s->from);
         return at ? (size_t)(at - t.p) + s->to - s->from : SIZE_MAX;
     }
-    while (i <= t.n && *work <= LIKE_WORK) {
+    while (i <= t.n && *work <= most) {
         size_t end = piece_at(t, i, p, s, work);
         if (end != SIZE_MAX || i == t.n) return end;
         i += char_bytes(t.p + i, t.p + t.n);
@@ -187,18 +157,17 @@ static bool piece_ends(struct bytes t, size_t i, struct bytes p, const struct pi
     return start >= i && piece_at(t, start, p, s, work) == t.n;
 }
 
-enum like_result like_match(struct bytes t, struct bytes p)
+enum like_result like_match(struct bytes t, struct bytes p, size_t most, size_t *work)
 {
-    size_t work = 0;
     struct piece s = next_piece(p, 0);
-    size_t i = piece_at(t, 0, p, &s, &work);
+    size_t i = piece_at(t, 0, p, &s, work);
     if (s.to == p.n) return i == t.n ? LIKE_YES : LIKE_NO;
     if (i == SIZE_MAX) return LIKE_NO;
     for (;;) {
         s = next_piece(p, s.to + 1);
-        if (s.to == p.n) return piece_ends(t, i, p, &s, &work) ? LIKE_YES : LIKE_NO;
-        i = piece_find(t, i, p, &s, &work);
-        if (work > LIKE_WORK) return LIKE_GAVE_UP;
+        if (s.to == p.n) return piece_ends(t, i, p, &s, work) ? LIKE_YES : LIKE_NO;
+        i = piece_find(t, i, p, &s, most, work);
+        if (*work > most) return LIKE_GAVE_UP;
         if (i == SIZE_MAX) return LIKE_NO;
     }
 }

@@ -15,16 +15,10 @@ enum { TEXT_CASE_GROWTH = 3 };
 size_t text_lower(struct bytes text, uint8_t *out);
 size_t text_upper(struct bytes text, uint8_t *out);
 
-/* Patterns of LIKE: % any run, _ one character, \% and \_ literal. */
-enum like_kind { LIKE_EXACT, LIKE_PREFIX, LIKE_SUFFIX, LIKE_GENERAL };
-/* What the pattern is, and its literal text (without escapes) if it is not general; of a general
- * one the text that each match begins with.  out has room for pattern.n bytes. */
-enum like_kind like_classify(struct bytes pattern, uint8_t *out, size_t *out_bytes);
-
+/* Patterns of LIKE: % any run, _ one character, \% and \_ literal.  Adds to *work the steps it
+ * takes beside memmem(), and gives up above `most`: patterns that mix % and _ could else be made to
+ * cost the product of the lengths. */
 enum like_result { LIKE_NO, LIKE_YES, LIKE_GAVE_UP };
-/* Costs at most LIKE_WORK steps beside what memmem() takes: patterns that mix % and _ could else be
- * made to cost the product of the lengths. */
-enum { LIKE_WORK = 1 << 22 };
-enum like_result like_match(struct bytes text, struct bytes pattern);
+enum like_result like_match(struct bytes text, struct bytes pattern, size_t most, size_t *work);
 
 #endif
