@@ -98,10 +98,19 @@ static const struct metrics_row rows[] = {
 FIGURE(proxy_refused, in->shell.proxy_refused)
 FIGURE(handshakes_failed, in->shell.handshakes_failed)
 
-/* Ours, below $SYS/sluice/: who was not let in, or has to wait. */
+FIGURE(filters_matched, in->stats.filter_matched)
+FIGURE(filters_missed, in->stats.filter_missed)
+FIGURE(filter_errors, in->stats.filter_errors)
+FIGURE(logins_ended, in->stats.logins_ended)
+
+/* Ours, below $SYS/sluice/: who was not let in, and what filters said of messages. */
 static const struct metrics_row own_rows[] = {
     {"refused/proxy_header", proxy_refused, DECIMAL},
     {"refused/tls_handshake", handshakes_failed, DECIMAL},
+    {"logins/ended", logins_ended, DECIMAL},
+    {"filters/matched", filters_matched, DECIMAL},
+    {"filters/missed", filters_missed, DECIMAL},
+    {"filters/errors", filter_errors, DECIMAL},
 };
 
 /* Below $SYS/broker/load/, each with /1min, /5min, /15min: events a minute. */

@@ -89,7 +89,7 @@ struct session {
     uint32_t expiry_s; /* after disconnect; 0 = with the connection, UINT32_MAX = never */
     uint32_t epoch;    /* counts connections */
     uint32_t sub_count;
-    uint32_t wish_count; /* of them, those that wish something */
+    uint32_t wish_count; /* of them and of memberships, those that wish something */
     bool full_logged;    /* that its queue is full */
     uint32_t
         unsent_count; /* inflight entries, the last in order, not (re)sent on this connection */
@@ -196,6 +196,7 @@ struct cconn {
     bool problem_info;     /* Request Problem Information */
     bool clean_disconnect; /* DISCONNECT was received, or the session was ended by us in order */
     bool refused_logged, denied_logged;
+    uint8_t faults_logged;    /* filters that could not be understood */
     const char *close_reason; /* for the log; NULL = the peer closed */
 };
 

@@ -285,7 +285,8 @@ bool rjobs_can_step(const struct cconn *c)
 
 static bool job_wants(struct core *core, const struct rjob *job, const struct pub *p)
 {
-    struct wish_event event = wish_event_of(core, p);
+    struct wish_event event;
+    wish_event_init(&event, core, p);
     return job->filters == NULL || wish_passes(&event, job->filters);
 }
 

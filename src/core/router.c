@@ -275,7 +275,8 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
 static uint32_t resolve(struct core *core, const struct pub *p, const struct route *r)
 {
     uint32_t count = 0;
-    struct wish_event event = wish_event_of(core, p);
+    struct wish_event event;
+    wish_event_init(&event, core, p);
     core->route_serial++;
     for (uint32_t i = 0; i < r->target_count; i++) {
         struct target new = r->targets[i], *t = NULL;

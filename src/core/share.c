@@ -14,6 +14,7 @@
 
 #include "core/journal.h"
 #include "core/recover.h"
+#include "core/wished.h"
 
 struct member {              /* a session's membership, on the session's shard */
     struct member *next;     /* of the session */
@@ -160,11 +161,13 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
     struct core *core = s->core;
     struct member **at = member_find(s, name, filter, w->prefix);
     struct member *m = at ? *at : NULL;
+    if (m == NULL && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
+        return E_FULL;
+    if (!(m && m->block) && wish_over_quota(s, w)) return E_FULL;
     size_t block_len = wish_size(w);
     uint8_t *block = block_len ? mem_alloc(block_len) : NULL;
     if (block_len && block == NULL) return E_NOMEM;
     if (m == NULL) {
-        if (core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions) goto full;
         m = mem_calloc(1, sizeof *m + name.n + filter.n);
         if (m == NULL || member_slot(core, m) < 0) {
             mem_free(m);
@@ -184,15 +187,14 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
     m->retain_as_published = opts->retain_as_published;
     m->subid = subid;
     if (block) wish_put(block, w);
+    s->wish_count += block != NULL;
+    s->wish_count -= m->block != NULL;
     mem_free(m->block);
     m->block = block;
     m->block_len = (uint32_t)block_len;
     if (m->mid == 0) m->mid = (uint32_t)rng_next(&core->rng) | 1;
     member_journal(m);
     return post_join(core, m);
-full:
-    mem_free(block);
-    return E_FULL;
 }
 
 /* ---- in the journal ---- */
@@ -488,6 +490,7 @@ static void leave(struct session *s, struct member **at)
     *at = m->next;
     post_leave(core, m);
     s->sub_count--;
+    s->wish_count -= m->block != NULL;
     core->stats.shared_subscriptions--;
 }
 

@@ -216,7 +216,8 @@ static bool seat_is_better(const struct core *core, const struct seat *s, const 
  * that can take it, nor is any connected. */
 static struct seat *seat_choose(struct core *core, const struct group *g, const struct pub *p)
 {
-    struct wish_event event = wish_event_of(core, p);
+    struct wish_event event;
+    wish_event_init(&event, core, p);
     struct seat *best = NULL;
     for (uint32_t n = 0, i = g->turn; n < g->seat_count; n++, i++) {
         struct seat *s = &g->seats[i % g->seat_count];

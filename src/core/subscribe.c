@@ -10,7 +10,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { WHY_SIZE = 256 };
+enum {
+    WHY_SIZE = 256,
+    FAULTS_LOGGED = 16, /* of one connection */
+    SHOWN = 400,        /* bytes of a filter in the log */
+};
 
 /* One SUBSCRIBE packet being worked on. */
 struct order {
@@ -40,15 +44,20 @@ PRINTF_LIKE(2, 3) static void explain(struct order *o, const char *fmt, ...)
     va_end(args);
 }
 
-/* What is wrong with a filter, for people who cannot see SUBACK's reason. */
+/* What is wrong with a filter, for people who cannot see SUBACK's reason: the text and a caret
+ * under its column. */
 static void log_fault(const struct order *o, const struct filter_error *error, struct bytes text)
 {
-    int shown = (int)min_u64(text.n, 400);
-    core_log(o->s->core, LOG_T_WARNING, "Client %s: filter: column %u: %s: %.*s", o->s->client_id,
-             error->column, error->detail, shown, (const char *)text.p);
-    if (error->column <= (unsigned)shown)
-        core_log(o->s->core, LOG_T_WARNING, "Client %s: here: %*s^", o->s->client_id,
-                 (int)error->column - 1, "");
+    struct core *core = o->s->core;
+    const char *id = o->s->client_id;
+    if (o->c->faults_logged >= FAULTS_LOGGED) return;
+    o->c->faults_logged++;
+    int shown = (int)min_u64(text.n, SHOWN);
+    core_log(core, LOG_T_WARNING, "Client %s: filter: column %u: %s", id, error->column,
+             error->detail);
+    core_log(core, LOG_T_WARNING, "Client %s:   %.*s", id, shown, (const char *)text.p);
+    if (error->column <= SHOWN)
+        core_log(core, LOG_T_WARNING, "Client %s:   %*s^", id, (int)error->column - 1, "");
 }
 
 static uint8_t check_filter(struct order *o, const struct wish *w)
@@ -56,10 +65,6 @@ static uint8_t check_filter(struct order *o, const struct wish *w)
     struct core *core = o->s->core;
     struct filter_error error;
     struct bytes text;
-    if (core->cfg.max_filters_per_client && o->s->wish_count >= core->cfg.max_filters_per_client) {
-        explain(o, "filter: this client has as many as it may");
-        return MQTT_QUOTA_EXCEEDED;
-    }
     int rc = wish_filters_init(core, w, &o->filters, &error, &text);
     if (rc == 0) return 0;
     if (rc == E_MALFORMED) {
@@ -122,32 +127,33 @@ static void sub_del(struct session *s, struct sub *sub)
     s->core->stats.subscriptions--;
 }
 
-/* A subscription of this session, not there yet or in the place of another that has a wish where
- * this has none, or the other way round. */
+/* A subscription of this session, not there yet or in the place of *out, which has a wish where
+ * this has none, or the other way round.  After an error *out is as it was. */
 static int sub_new(struct order *o, struct bytes filter, const struct wish *w, struct sub **out)
 {
     struct session *s = o->s;
     struct core *core = s->core;
-    struct trie *t = &core->trie;
-    struct sub *old = *out;
+    struct sub *new, *old = *out;
     if (wish_is_empty(w)) {
-        if (old) sub_del(s, old); /* one name is one subscription */
-        *out = trie_add(t, filter, SUB_SESSION, (uintptr_t)s, &s->subs);
+        new = trie_add(&core->trie, filter, SUB_SESSION, (uintptr_t)s, &s->subs);
     } else {
-        struct wsub like;
-        if (old) sub_del(s, old);
-        struct wished *new = trie_add_wished(t, filter, (uintptr_t)s, wished_variant(core, w),
-                                             sizeof like, &s->subs);
-        *out = new ? &new->sub : NULL;
+        struct wished *wished =
+            trie_add_wished(&core->trie, filter, (uintptr_t)s, wished_variant(core, w),
+                            sizeof(struct wsub), &s->subs);
+        new = wished ? &wished->sub : NULL;
     }
-    if (*out == NULL) return E_NOMEM;
+    if (new == NULL) return E_NOMEM;
     s->sub_count++;
     core->stats.subscriptions++;
-    if (!(*out)->wished) return 0;
-    s->wish_count++;
-    int rc = wished_set(core, wsub_of(*out), w, &o->filters);
-    if (rc < 0) sub_del(s, *out);
-    return rc;
+    s->wish_count += new->wished;
+    int rc = new->wished ? wished_set(core, wsub_of(new), w, &o->filters) : 0;
+    if (rc < 0) {
+        sub_del(s, new);
+        return rc;
+    }
+    if (old) sub_del(s, old);
+    *out = new;
+    return 0;
 }
 
 static int plain_subscribe(struct order *o, struct bytes filter, const struct mqtt_subscription *e,
@@ -160,9 +166,10 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     uint32_t locals = sub ? sub->filter->local_count : 0,
              durables = sub ? sub->filter->durable_count : 0;
     int rc = 0;
+    if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
+        return E_FULL;
+    if (!(sub && sub->wished) && wish_over_quota(s, w)) return E_FULL;
     if (sub == NULL || sub->wished == wish_is_empty(w)) {
-        if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
-            return E_FULL;
         rc = sub_new(o, filter, w, &sub);
         if (*is_new && rc == 0) {
             locals = sub->filter->local_count - 1;
@@ -224,6 +231,8 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     } else if (rc == 0) {
         rc = plain_subscribe(o, filter, e, qos, &w, &is_new);
     }
+    if (rc == E_FULL && wish_over_quota(o->s, &w))
+        explain(o, "filter: this client has as many as it may");
     if (rc < 0) return rc == E_TOPIC_FILTER ? MQTT_TOPIC_FILTER_INVALID : MQTT_QUOTA_EXCEEDED;
     core_log(core, LOG_T_SUBSCRIBE, "%s %u %.*s", o->s->client_id, qos, (int)e->filter.n,
              (const char *)e->filter.p);

@@ -32,14 +32,25 @@ struct wish_event {
     struct core *core;
     const struct pub *p;
     bool made;
-    struct filter_event e;
+    struct filter_event e; /* when it is made */
 };
-static inline struct wish_event wish_event_of(struct core *core, const struct pub *p)
+/* Costs next to nothing, as most messages meet no filter. */
+static inline void wish_event_init(struct wish_event *event, struct core *core, const struct pub *p)
 {
-    return (struct wish_event){.core = core, .p = p};
+    event->core = core;
+    event->p = p;
+    event->made = false;
 }
 /* Whether the message passes; counted. */
 bool wish_passes(struct wish_event *event, const struct wish_filters *f);
+
+/* Whether the session may not have one more subscription with this wish (max_filters_per_client).
+ */
+static inline bool wish_over_quota(const struct session *s, const struct wish *w)
+{
+    uint32_t most = s->core->cfg.max_filters_per_client;
+    return most && s->wish_count >= most && !wish_is_empty(w);
+}
 
 /* ---- a session's subscription, as it hangs in the trie ---- */
 

@@ -24,7 +24,9 @@ TOPICS = {
     "packet/out/bytes": DECIMAL, "connections/socket/count": DECIMAL,
     **{f"load/{load}/{span}": r"\d+\.\d\d" for load in LOADS for span in ("1min", "5min", "15min")},
 }
-OURS = {"$SYS/sluice/refused/proxy_header": DECIMAL, "$SYS/sluice/refused/tls_handshake": DECIMAL}
+OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
+    "refused/proxy_header", "refused/tls_handshake", "logins/ended", "filters/matched", "filters/missed",
+    "filters/errors")}
 ALL = {**TOPICS, **OURS}
 
 
