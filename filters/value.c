@@ -157,15 +157,14 @@ static bool cast_to_bool(struct filter_value *v)
     return true;
 }
 
-/* The shortest text that reads back as the same number. */
-static int decimal_to_text(double d, char *room)
+int value_decimal_digits(double d)
 {
-    int n = 0;
-    for (int digits = 15; digits <= 17; digits++) {
-        n = snprintf(room, CAST_TEXT_BYTES, "%.*g", digits, d);
-        if (strtod(room, NULL) == d) break;
+    char text[CAST_TEXT_BYTES];
+    for (int digits = 15; digits < 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, d);
+        if (strtod(text, NULL) == d) return digits;
     }
-    return n;
+    return 17;
 }
 
 static bool cast_to_string(struct filter_value *v, char *room)
@@ -176,7 +175,9 @@ static bool cast_to_string(struct filter_value *v, char *room)
     case FILTER_BOOL:
         n = snprintf(room, CAST_TEXT_BYTES, "%s", v->boolean ? "true" : "false");
         break;
-    case FILTER_DECIMAL: n = decimal_to_text(v->decimal, room); break;
+    case FILTER_DECIMAL:
+        n = snprintf(room, CAST_TEXT_BYTES, "%.*g", value_decimal_digits(v->decimal), v->decimal);
+        break;
     case FILTER_STRING: return true;
     }
     *v = value_string(bytes_of(room, (size_t)n));

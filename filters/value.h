@@ -40,6 +40,8 @@ bool value_to_number(struct filter_value *v);
 bool value_equal(const struct filter_value *a, const struct filter_value *b);
 /* <0, 0, >0; both are numbers. */
 int value_order(const struct filter_value *a, const struct filter_value *b);
+/* How many digits a Decimal needs so that it reads back the same: 15 to 17. */
+int value_decimal_digits(double d);
 /* "String", "Integer", ... */
 const char *value_type_name(enum filter_type type);
 

@@ -1,5 +1,6 @@
-/* SCRAM-SHA-256; see auth_scram.h.  GNU SASL is seen here alone.  It compares the client's key with
- * memcmp(), but what it compares are hashes that a client cannot know before it knows StoredKey. */
+/* SCRAM-SHA-256; see auth_scram.h.  GNU SASL's mechanisms are seen here alone.  It compares the
+ * client's key with memcmp(), but what it compares are hashes that a client cannot know before it
+ * knows StoredKey. */
 #include "auth_scram.h"
 
 #include "auth_password.h"

@@ -27,7 +27,7 @@ static const struct verb verbs[] = {
 /* What the tool will have, so that nobody looks for a typing mistake. */
 static const char *const later_verbs[] = {
     "status", "top",     "clients", "subscriptions", "retained", "queue",
-    "dead",   "history", "filter",  "pub",           "sub",      "bench",
+    "dead",   "history", "pub",     "sub",           "bench",
 };
 static const char *const later_options[] = {"--url", "--socket"};
 
@@ -66,6 +66,10 @@ static void print_help(void)
     }
     puts("  passwd [OPTIONS] FILE USER\n"
          "      Add a user to a password_file, or change it: sluicectl passwd --help.\n"
+         "  filter eval [--event FILE | --message FILE] -- EXPRESSION\n"
+         "      Evaluate an attribute filter on an event, FILE in JSON or - for standard input.\n"
+         "  filter check EXPRESSION\n"
+         "      Say whether it is a good filter, and if not, where it is not.\n"
          "\n"
          "      --json     one JSON value instead of text\n"
          "      --version  print the version\n"
@@ -145,6 +149,7 @@ static const struct verb *find_verb(const struct command *c, int *code)
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "passwd") == 0) return ctl_passwd((unsigned)argc - 2, argv + 2);
+    if (argc > 1 && strcmp(argv[1], "filter") == 0) return ctl_filter((unsigned)argc - 2, argv + 2);
     struct command c = {0};
     int code = read_command(&c, argc, argv);
     if (code) return code;

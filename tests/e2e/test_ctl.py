@@ -11,8 +11,8 @@ from broker import DURABLE, Broker, main, sanitized_environment, sanitizer_repor
 from clients import publish
 
 SLUICECTL = os.environ.get("SLUICECTL", "")
-LATER = ("status", "top", "clients", "subscriptions", "retained", "queue", "dead", "history", "filter",
-         "pub", "sub", "bench")
+LATER = ("status", "top", "clients", "subscriptions", "retained", "queue", "dead", "history", "pub", "sub",
+         "bench")
 ANCHOR = "mosquitto.db"
 MOSQUITTO = b"\x00\xb5\x00mosquitto db and more"
 
@@ -297,6 +297,80 @@ class Store(CtlCase):
             with open(path, "wb") as file:
                 file.write(whole)
         self.ctl("store", "check", self.data)
+
+
+
+class FilterVerbs(CtlCase):
+    """`filter eval` and `filter check` (FILTERS section 3); the language itself is test_filters.c's."""
+
+    def eval(self, expression, event=None, option="--event"):
+        """The object that is printed."""
+        args = ()
+        if event is not None:
+            with open(os.path.join(self.dir, "event.json"), "w", encoding="utf-8") as file:
+                file.write(event if isinstance(event, str) else json.dumps(event))
+            args = (option, "event.json")
+        done = self.ctl("filter", "eval", *args, "--", expression)
+        self.assertEqual((done.stdout.count("\n"), done.stderr), (1, ""))
+        return json.loads(done.stdout)
+
+    def test_values_errors_and_matches(self):
+        """One JSON object for any expression, exit 0 also where it fails."""
+        rows = (("1 + 1", 2, None, False), ("TRUE", True, None, True), ("'a'", "a", None, False),
+                ("0.1", 0.1, None, False), ("1 / 0", 0, "math", False), ("NOT 1", True, "cast", False),
+                ("missing", False, "missingAttribute", False), ("FOO()", False, "missingFunction", False),
+                ("LEFT('a', -1)", "a", "functionEvaluation", False), ("1 +", False, "parse", False))
+        for expression, result, error, match in rows:
+            found = self.eval(expression)
+            self.assertEqual((found["result"], found["error"], found["match"]), (result, error, match), expression)
+            self.assertEqual("detail" in found, error is not None, expression)
+
+    def test_decimals_are_short(self):
+        """As many digits as it takes to read them back."""
+        self.assertIn('"result":0.1,', self.ctl("filter", "eval", "--", "0.1").stdout)
+        self.assertIn('"result":0.30000000000000004,', self.ctl("filter", "eval", "--", "0.1 + 0.2").stdout)
+
+    def test_ambiguous_forms_are_evaluated_with_a_warning(self):
+        """They are refused in a filter only."""
+        found = self.eval("NOT a = 1", {"a": 0})
+        self.assertIn("warnings", found)
+        self.assertIn("column 1", found["warnings"][0])
+
+    def test_events(self):
+        """Attributes keep their types."""
+        event = {"id": "7", "count": -3, "ready": True}
+        for expression in ("id = '7'", "count = -3", "ready", "EXISTS id AND count < 0"):
+            self.assertTrue(self.eval(expression, event)["match"], expression)
+
+    def test_messages(self):
+        """All that a message has."""
+        message = {"topic": "site/7/temp", "qos": 1, "retain": True, "client_id": "c", "username": "u",
+                   "content_type": "application/json", "response_topic": "r", "expiry": 60,
+                   "user_properties": [["site", "paris"], ["site", "rome"]], "payload": '{"temp":31}'}
+        for expression in ("mqtt.topic = 'site/7/temp'", "topic[-1] = 'temp'", "mqtt.qos = 1", "mqtt.retain",
+                           "mqtt.client_id = 'c'", "mqtt.username = 'u'", "datacontenttype LIKE '%json'",
+                           "mqtt.response_topic = 'r'", "mqtt.expiry = 60", "site = 'paris'",
+                           "payload.temp > 30", "mqtt.size = 11"):
+            self.assertTrue(self.eval(expression, message, "--message")["match"], expression)
+        self.assertTrue(self.eval("mqtt.payload = 'hi'", {"payload_base64": "aGk="}, "--message")["match"])
+
+    def test_wrong_use(self):
+        """Exit 2, a word on stderr, nothing on stdout."""
+        for event, option in (("{", "--event"), ("[]", "--event"), ({"a": 1.5}, "--event"), ({"a": 1 << 31}, "--event"),
+                              ({"qos": 3}, "--message"), ({"payload_base64": "a"}, "--message"),
+                              ({"user_properties": [["a"]]}, "--message")):
+            with open(os.path.join(self.dir, "bad.json"), "w", encoding="utf-8") as file:
+                file.write(event if isinstance(event, str) else json.dumps(event))
+            done = self.ctl("filter", "eval", option, "bad.json", "--", "TRUE", code=2)
+            self.assertEqual((done.stdout, done.stderr.count("\n")), ("", 1), event)
+        for args in ((), ("eval",), ("eval", "--event", "nothing.json", "--", "TRUE"), ("eval", "a", "b"), ("what", "a")):
+            self.assertEqual(self.ctl("filter", *args, code=2).stdout, "", args)
+
+    def test_check(self):
+        """Exit 0, or 1 with a caret under the column."""
+        self.assertEqual(self.ctl("filter", "check", "a = 1").stderr, "")
+        lines = self.ctl("filter", "check", "a LIKE b", code=1).stderr.splitlines()
+        self.assertEqual(lines, ["a LIKE b", "       ^", "column 8: parse: LIKE needs a string literal"])
 
 
 if __name__ == "__main__":
