@@ -1,0 +1,54 @@
+/* Expressions and payloads: the first line is an expression, what follows is a payload, which also
+ * gives the user properties, line by line.  Whatever it is, evaluating it ends, and a filter
+ * matches exactly where the evaluation has the value true and no error. */
+#include "base/err.h"
+#include "filters/eval.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct lines {
+    struct bytes all;
+};
+
+static bool next_line(void *ctx, size_t *cursor, struct bytes *name, struct filter_value *value)
+{
+    const struct lines *l = ctx;
+    if (*cursor >= l->all.n) return false;
+    struct bytes rest = bytes_skip(l->all, *cursor);
+    const uint8_t *end = memchr(rest.p, '\n', rest.n);
+    size_t n = end ? (size_t)(end - rest.p) : rest.n;
+    *cursor += n + 1;
+    *name = bytes_of(rest.p, min_u64(n, 1));
+    *value = (struct filter_value){.type = FILTER_STRING, .string = bytes_of(rest.p, n)};
+    return true;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct bytes in = bytes_of(data, size);
+    const uint8_t *end = size ? memchr(data, '\n', size) : NULL;
+    struct bytes text = bytes_of(data, end ? (size_t)(end - data) : size);
+    struct lines lines = {bytes_skip(in, min_u64(text.n + 1, size))};
+    struct filter_store *s = filter_store_new(&FILTER_SETTINGS_DEFAULT);
+    ASSERT(s != NULL);
+    struct filter_event event = {.topic = bytes_str("a/b/c"),
+                                 .payload = lines.all,
+                                 .content_type = bytes_str("application/cloudevents+json"),
+                                 .attribute = next_line,
+                                 .ctx = &lines};
+    struct filter_outcome o;
+    struct filter_expr *e = NULL;
+    struct filter_error error;
+    ASSERT(filter_eval(s, text, &FILTER_LIMITS_DEFAULT, &event, &o) == 0);
+    bool is_true = o.failure == FILTER_FAIL_NONE && o.value.type == FILTER_BOOL && o.value.boolean;
+    int rc = filter_compile(s, text, &FILTER_LIMITS_DEFAULT, &e, &error);
+    if (rc == 0) {
+        ASSERT(o.failure != FILTER_FAIL_PARSE && o.warning_count == 0);
+        ASSERT((filter_matches(s, e, &event) == FILTER_MATCH) == is_true);
+        filter_expr_unref(s, e);
+    } else {
+        ASSERT(rc == E_INVALID && error.column > 0 && error.detail[0]);
+    }
+    filter_store_free(&s);
+    return 0;
+}
