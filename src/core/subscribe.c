@@ -212,8 +212,10 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     struct bytes group = {0}, filter = e->filter;
     struct wish w = o->wish;
     int shared = mqtt_share_split(e->filter, &group, &filter);
-    if (shared == E_TOPIC_FILTER || wish_split(filter, shared == 0, &w, &filter) < 0)
+    if (shared == E_TOPIC_FILTER || wish_split(filter, shared == 0, &w, &filter) < 0) {
+        explain(o, "a prefix of the topic filter is not complete, or in the wrong place");
         return MQTT_TOPIC_FILTER_INVALID;
+    }
     if (filter.n && !mqtt_topic_filter_ok(filter, core->cfg.max_topic_levels))
         return MQTT_TOPIC_FILTER_INVALID;
     uint8_t refusal = check_wish(o, &w, shared == 0);
