@@ -212,6 +212,7 @@ struct pub {
     bool internal;        /* from the broker itself */
     bool later;           /* stored first, routed when that is safe */
     bool is_will;         /* of `from` */
+    bool named;           /* its blob is to say who published it, as it may be looked at again */
     bool unasked;         /* to a session whose own subscriptions do not tell that it gets this */
     uint16_t in2_id;      /* QoS 2 from a session: its packet identifier */
     uint64_t remote;      /* shards that it is mailed to, as the log is to know */
@@ -241,6 +242,7 @@ struct route {
     uint64_t generation;
     uint64_t remote; /* bit per other shard with an interest */
     bool durable;    /* some holder here or elsewhere keeps it while away */
+    bool grouped;    /* some target is a group, where it may wait */
     bool wished;     /* some target decides by the message, see resolve() in router.c */
     uint16_t topic_len;
     uint32_t target_count, target_cap;

@@ -39,6 +39,7 @@ static struct bytes put_prefix(const struct core *core, const struct pub *p, uin
 int pub_store(struct core *core, struct pub *p)
 {
     uint8_t prefix[STORE_PREFIX_MAX];
+    p->named = true;
     struct blob *b = pub_blob(p);
     if (b == NULL) return E_NOMEM;
     if (UNLIKELY(core->journal_ordered)) journal_flush(core);

@@ -91,6 +91,7 @@ void retained_set(struct core *core, struct pub *p)
         return;
     }
     bool is_kept = p->seq && core->keeps; /* the store has the bytes */
+    p->named = true;                      /* for check_retain_source and filters */
     struct blob *b = is_kept ? NULL : pub_blob(p);
     struct retained *m = b || is_kept ? mem_alloc(sizeof *m) : NULL;
     if (m == NULL) {

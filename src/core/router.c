@@ -20,7 +20,8 @@ struct msg_from pub_publisher(const struct pub *p)
 struct blob *pub_blob(struct pub *p)
 {
     if (p->blob) return p->blob;
-    struct msg_from who = pub_publisher(p);
+    struct msg_from who = {0};
+    if (p->named) who = pub_publisher(p);
     struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n +
                                          p->payload.n + msg_from_size(&who)));
     if (b == NULL) return NULL;
@@ -195,6 +196,7 @@ static void route_add(void *ctx, const struct filter *f)
         }
         struct target new = target_of(s), *t = NULL;
         r->wished |= new.kind == TARGET_WISHED;
+        r->grouped |= new.kind == TARGET_GROUP;
         if (new.kind == TARGET_SESSION)
             t = target_of_session(core, r->targets, r->target_count, new.to.session, new.no_local);
         if (t)
@@ -303,6 +305,7 @@ bool router_deliver(struct core *core, struct pub *p, const struct route *r)
     uint32_t count = UNLIKELY(r->wished) ? resolve(core, p, r) : r->target_count;
     const struct target *targets = UNLIKELY(r->wished) ? core->resolved : r->targets;
     images_init(&images, count > 1);
+    if (UNLIKELY(r->grouped)) p->named = true;
     bool upgrade = core->cfg.upgrade_outgoing_qos;
     for (uint32_t i = 0; i < count; i++) {
         const struct target *t = &targets[i];

@@ -419,7 +419,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     if (p.origin == core->shard) p.from = core_session(core, p.origin_session);
     struct images images;
     images_init(&images, false);
-    p.unasked = true;
+    p.unasked = p.named = true; /* it may go back to the group */
     flags = OUTQ_SHARE | (m->retain_as_published && p.retain ? OUTQ_RETAIN : 0u);
     deliver(core, &p, s, qos, flags, index, &images);
     blob_unref(p.blob);
