@@ -279,7 +279,14 @@ struct slot {
 };
 
 /* Memory that is reused from message to message; one for each thing that lives at the same time. */
-enum scratch_use { SCRATCH_PROPS, SCRATCH_TOPIC, SCRATCH_IMAGE, SCRATCH_REPLY, SCRATCH_COUNT };
+enum scratch_use {
+    SCRATCH_PROPS,
+    SCRATCH_TOPIC,
+    SCRATCH_IMAGE,
+    SCRATCH_REPLY,
+    SCRATCH_TELL,
+    SCRATCH_COUNT
+};
 struct scratch {
     uint8_t *p;
     size_t cap;

@@ -10,6 +10,7 @@
 #include "core/mailbox.h"
 #include "core/retained.h"
 #include "core/share.h"
+#include "core/tell.h"
 
 enum {
     ALIAS_SIZE = 5, /* what an alias may add: the property, and longer lengths */
@@ -31,6 +32,7 @@ uint32_t deliver_queue_soft(const struct core *core)
 /* A message as it goes out to one client. */
 struct outgoing {
     struct bytes topic, props, payload;
+    struct tell tell; /* to MQTT 5 clients; its place in the log only where that is asked for */
     uint32_t expiry_s, subid;
     uint16_t packet_id;
     uint8_t qos;
@@ -61,7 +63,14 @@ static int encode(struct cconn *c, const struct outgoing *o)
         if (m.topic.n <= mount) return E_TOPIC_NAME;
         m.topic = bytes_skip(m.topic, mount);
     }
+    uint32_t room[SUBID_MAX];
     if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
+    bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
+    if (c->version == MQTT_V5 && (asked || o->tell.attempt)) {
+        struct tell tell = o->tell;
+        if (!asked) tell.seq = 0;
+        if (tell_props(c->core, &tell, &m.props) < 0) return E_NOMEM;
+    }
     size_t size = mqtt_publish_size(c->version, &m);
     if (size == 0 || size > c->max_packet) return E_TOO_LARGE;
     if (c->alias_out.max && size + ALIAS_SIZE <= c->max_packet) {
@@ -138,6 +147,7 @@ static int send_one(struct cconn *c, const struct pub *p, struct images *im, uin
     struct outgoing o = {.topic = p->topic,
                          .props = p->props,
                          .payload = p->payload,
+                         .tell = {.seq = p->seq, .time_ms = p->created_ms},
                          .subid = subid,
                          .qos = qos,
                          .retain = retain,
@@ -437,6 +447,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
     struct outgoing o = {.topic = msg_topic(b),
                          .props = msg_props(b),
                          .payload = msg_payload(b),
+                         .tell = {.seq = m->seq, .time_ms = m->created_ms},
                          .qos = (uint8_t)item->qos,
                          .retain = (item->flags & OUTQ_RETAIN) != 0,
                          .subid = real_subid(core, item->flags, item->subid)};
@@ -540,6 +551,7 @@ static void send_inflight(struct cconn *c, struct inflight_entry *e, bool dup)
     struct outgoing o = {.topic = msg_topic(b),
                          .props = msg_props(b),
                          .payload = msg_payload(b),
+                         .tell = {.seq = m->seq, .time_ms = m->created_ms},
                          .dup = dup,
                          .qos = e->state == INFLIGHT_WAIT_PUBACK ? 1 : 2,
                          .retain = (e->flags & OUTQ_RETAIN) != 0,

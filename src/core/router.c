@@ -110,21 +110,23 @@ static uint32_t subid_intern(struct core *core, const uint32_t *ids, uint32_t co
     return SUBID_SET_FLAG | core->subid_set_count++;
 }
 
-/* Both sets in one; b is a single identifier.  Over the limits the first set stays, counted. */
+/* Both sets in one.  Over the limits the first set stays, counted. */
 uint32_t subid_join(struct core *core, uint32_t a, uint32_t b)
 {
-    uint32_t ids[SUBID_MAX], count;
-    if (a == 0 || b == 0) return a ? a : b;
-    const uint32_t *have = subid_list(core, &a, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (have[i] == b) return a;
-        ids[i] = have[i];
+    uint32_t ids[SUBID_MAX], count, more;
+    if (a == 0 || b == 0 || a == b) return a ? a : b;
+    const uint32_t *have = subid_list(core, &a, &count), *add = subid_list(core, &b, &more);
+    uint32_t had = count;
+    memcpy(ids, have, count * sizeof *ids);
+    for (uint32_t i = 0; i < more; i++) {
+        uint32_t at = 0;
+        while (at < had && ids[at] != add[i]) at++;
+        if (at < had) continue;
+        if (count == SUBID_MAX) break;
+        ids[count++] = add[i];
     }
-    uint32_t joined = 0;
-    if (count < SUBID_MAX) {
-        ids[count] = b;
-        joined = subid_intern(core, ids, count + 1);
-    }
+    if (count == had) return a;
+    uint32_t joined = subid_intern(core, ids, count);
     core->stats.refused_limit += joined == 0;
     return joined ? joined : a;
 }
