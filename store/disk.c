@@ -47,6 +47,8 @@ struct store_disk {
     unsigned scan_count;
     uint32_t sync_delays; /* in a row */
     bool crowded, no_room;
+    store_describe *describe; /* NULL: nothing is read by topic */
+    size_t keep;              /* messages from here on stay; SIZE_MAX: need not */
     struct store_stats stats; /* bytes, full: filled in when asked for */
 };
 
@@ -187,8 +189,11 @@ static void record_free(struct record *r)
  * again, and such a letter does not last for two checkpoints, which go by the same mail. */
 static void checkpoint_in_force(struct store_disk *d)
 {
-    for (size_t i = d->first; i < d->next_checkpoint; i++)
-        if (d->records[i].unheld >= UNHELD_ASKED) record_free(&d->records[i]);
+    for (size_t i = d->first; i < d->next_checkpoint; i++) {
+        struct record *r = &d->records[i];
+        bool kept = i >= d->keep && r->kind == STORE_MESSAGE;
+        if (r->unheld >= UNHELD_ASKED && !kept) record_free(r);
+    }
     while (d->first < d->next_checkpoint && d->records[d->first].bytes == NULL) d->first++;
     d->checkpoint = d->next_checkpoint;
     d->checkpoint_waits = false;
@@ -383,6 +388,107 @@ static int disk_move(struct store *st, store_ref ref, store_ref *moved)
     return rc;
 }
 
+/* ---- reading ---- */
+
+struct disk_reader {
+    struct store_reader base;
+    const struct disk_door *door;
+    struct store_query query;
+    size_t next;
+    uint8_t *bytes;  /* a copy of the record, so that a view used for too long is noticed */
+    uint8_t topic[]; /* the query's */
+};
+
+static bool has_topic(const struct store_disk *d, size_t index, struct store_topic *out)
+{
+    const struct record *r = &d->records[index];
+    return r->bytes && r->kind == STORE_MESSAGE &&
+           d->describe(bytes_of(r->bytes + r->prefix_size, r->body_size), out);
+}
+
+/* Whether it is one of the last `most` of its topic. */
+static bool is_among_last(const struct disk_reader *r, size_t index, uint32_t most)
+{
+    const struct store_disk *d = r->door->disk;
+    struct store_topic t, later;
+    uint32_t n = 1;
+    if (seq_of(index) >= r->query.last_seq || !has_topic(d, index, &t)) return true;
+    for (size_t i = index + 1; i < d->count && seq_of(i) < r->query.last_seq && n <= most; i++)
+        n += has_topic(d, i, &later) && bytes_eq(t.topic, later.topic);
+    return n <= most;
+}
+
+static bool is_wanted(const struct disk_reader *r, size_t index)
+{
+    const struct store_query *q = &r->query;
+    struct store_topic t;
+    if (seq_of(index) < q->from_seq || !has_topic(r->door->disk, index, &t)) return false;
+    if (t.time_ms < q->from_ms || t.time_ms > q->to_ms) return false;
+    if (q->topic.n && !bytes_eq(q->topic, t.topic)) return false;
+    uint32_t most = q->wants(q->ctx, t.topic);
+    return most == STORE_ALL || (most != STORE_NONE && is_among_last(r, index, most));
+}
+
+static int disk_read_next(struct store_reader *reader, struct store_record *out)
+{
+    struct disk_reader *r = CONTAINER_OF(reader, struct disk_reader, base);
+    struct store_disk *d = r->door->disk;
+    mem_free(r->bytes);
+    r->bytes = NULL;
+    if (is_dead(r->door)) return E_NOTFOUND;
+    if (r->query.last_seq && d->safe < d->count && seq_of(d->safe) < r->query.last_seq)
+        return E_NOTFOUND;
+    for (; r->next < d->safe && seq_of(r->next) < r->query.to_seq; r->next++) {
+        struct record *record = &d->records[r->next];
+        if (!is_wanted(r, r->next)) continue;
+        int rc = readable(d, record);
+        if (rc < 0) return rc;
+        r->bytes = mem_alloc(record->body_size);
+        if (r->bytes == NULL) return E_NOMEM;
+        put_mem(r->bytes, bytes_of(record->bytes + record->prefix_size, record->body_size));
+        *out = (struct store_record){.seq = seq_of(r->next++),
+                                     .kind = STORE_MESSAGE,
+                                     .shard = record->shard,
+                                     .body = bytes_of(r->bytes, record->body_size)};
+        return 0;
+    }
+    return E_NOTFOUND;
+}
+
+static uint64_t disk_read_position(const struct store_reader *reader)
+{
+    return seq_of(CONTAINER_OF(reader, struct disk_reader, base)->next);
+}
+
+static void disk_read_close(struct store_reader *reader)
+{
+    struct disk_reader *r = CONTAINER_OF(reader, struct disk_reader, base);
+    mem_free(r->bytes);
+    mem_free(r);
+}
+
+static int disk_read_open(struct store *st, struct store_reader **out, const struct store_query *q)
+{
+    struct disk_reader *r = mem_calloc(1, sizeof *r + q->topic.n);
+    if (r == NULL) return E_NOMEM;
+    *r = (struct disk_reader){
+        .base = {.next = disk_read_next, .position = disk_read_position, .close = disk_read_close},
+        .door = door_of(st),
+        .query = *q};
+    put_mem(r->topic, q->topic);
+    r->query.topic = bytes_of(r->topic, q->topic.n);
+    while (seq_of(r->next) < q->from_seq && r->next < door_of(st)->disk->count) r->next++;
+    *out = &r->base;
+    return 0;
+}
+
+static void disk_keep(struct store *st, uint64_t from_seq)
+{
+    const struct disk_door *door = door_of(st);
+    if (is_dead(door)) return;
+    door->disk->keep = from_seq == UINT64_MAX ? SIZE_MAX : (size_t)((from_seq + 1) / STRIDE);
+}
+
 /* ---- life ---- */
 
 static void disk_stats(const struct store *st, struct store_stats *out)
@@ -405,28 +511,23 @@ static void disk_close(struct store *st)
     mem_free(door);
 }
 
-static const struct store_ops disk_ops = {.append = disk_append,
-                                          .journal = disk_journal,
-                                          .crowded = disk_crowded,
-                                          .flush = disk_flush,
-                                          .poll = disk_poll,
-                                          .end = disk_end,
-                                          .hold = disk_hold,
-                                          .fetch = disk_fetch,
-                                          .drop = disk_drop,
-                                          .scan_open = disk_scan_open,
-                                          .checkpoint_due = disk_checkpoint_due,
-                                          .checkpoint = disk_checkpoint,
-                                          .must_move = disk_must_move,
-                                          .move = disk_move,
-                                          .stats = disk_stats,
-                                          .close = disk_close};
+#define DISK_OPS                                                                                   \
+    .append = disk_append, .journal = disk_journal, .crowded = disk_crowded, .flush = disk_flush,  \
+    .poll = disk_poll, .end = disk_end, .hold = disk_hold, .fetch = disk_fetch, .drop = disk_drop, \
+    .scan_open = disk_scan_open, .checkpoint_due = disk_checkpoint_due,                            \
+    .checkpoint = disk_checkpoint, .must_move = disk_must_move, .move = disk_move,                 \
+    .stats = disk_stats, .close = disk_close
+
+static const struct store_ops disk_ops = {DISK_OPS};
+static const struct store_ops reading_disk_ops = {DISK_OPS, .read_open = disk_read_open,
+                                                  .keep = disk_keep};
 
 int store_disk_new(struct store_disk **out, uint64_t seed)
 {
     struct store_disk *d = mem_calloc(1, sizeof *d);
     if (d == NULL) return E_NOMEM;
     d->rng.state = seed;
+    d->keep = SIZE_MAX;
     *out = d;
     return 0;
 }
@@ -440,6 +541,12 @@ void store_disk_free(struct store_disk **disk)
     for (size_t i = d->first; i < d->count; i++) record_free(&d->records[i]);
     mem_free(d->records);
     mem_free(d);
+}
+
+void store_disk_describe(struct store_disk *disk, store_describe *describe)
+{
+    ASSERT(disk->door_count == 0);
+    disk->describe = describe;
 }
 
 void store_disk_faults(struct store_disk *disk, const struct store_faults *faults)
@@ -456,7 +563,8 @@ int store_disk_open(struct store **doors, unsigned count, struct store_disk *dis
             while (i-- > 0) mem_free(door_of(doors[i])), doors[i] = NULL;
             return E_NOMEM;
         }
-        *door = (struct disk_door){.base = {.ops = &disk_ops, .keeps = true},
+        const struct store_ops *ops = disk->describe ? &reading_disk_ops : &disk_ops;
+        *door = (struct disk_door){.base = {.ops = ops, .keeps = true},
                                    .disk = disk,
                                    .run = disk->run,
                                    .shard = (uint16_t)i};
@@ -469,6 +577,7 @@ int store_disk_open(struct store **doors, unsigned count, struct store_disk *dis
     }
     disk->opened = disk->safe = disk->count;
     disk->sync_delays = 0;
+    disk->keep = SIZE_MAX;
     disk_check(disk);
     return 0;
 }

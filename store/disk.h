@@ -32,6 +32,8 @@ struct store_faults {
 
 MUST_USE int store_disk_new(struct store_disk **out, uint64_t seed);
 void store_disk_free(struct store_disk **disk); /* its doors are closed */
+/* How messages are found, by doors that are opened from then on (store_reads()). */
+void store_disk_describe(struct store_disk *disk, store_describe *describe);
 void store_disk_faults(struct store_disk *disk, const struct store_faults *faults);
 
 /* Opens `count` doors, while none is open.  Sequences go on where they ended, also behind those

@@ -20,6 +20,8 @@ struct store_ops {
     int (*checkpoint)(struct store *st, uint64_t begin);
     bool (*must_move)(const struct store *st, store_ref ref);
     int (*move)(struct store *st, store_ref ref, store_ref *moved);
+    int (*read_open)(struct store *st, struct store_reader **out, const struct store_query *q);
+    void (*keep)(struct store *st, uint64_t from_seq); /* NULL with read_open: not with this one */
     void (*stats)(const struct store *st, struct store_stats *out);
     void (*close)(struct store *st);
 };
@@ -33,6 +35,12 @@ struct store {
 struct store_scan {
     int (*next)(struct store_scan *scan, struct store_record *out);
     void (*close)(struct store_scan *scan);
+};
+
+struct store_reader {
+    int (*next)(struct store_reader *reader, struct store_record *out);
+    uint64_t (*position)(const struct store_reader *reader);
+    void (*close)(struct store_reader *reader);
 };
 
 #endif

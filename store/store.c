@@ -56,6 +56,28 @@ int store_move(struct store *st, store_ref ref, store_ref *moved)
 {
     return st->ops->move(st, ref, moved);
 }
+
+bool store_reads(const struct store *st) { return st->ops->read_open != NULL; }
+int store_read_open(struct store *st, struct store_reader **out, const struct store_query *query)
+{
+    ASSERT(store_reads(st));
+    return st->ops->read_open(st, out, query);
+}
+int store_read_next(struct store_reader *reader, struct store_record *out)
+{
+    return reader->next(reader, out);
+}
+uint64_t store_read_position(const struct store_reader *reader) { return reader->position(reader); }
+void store_read_close(struct store_reader **reader)
+{
+    if (*reader) (*reader)->close(*reader);
+    *reader = NULL;
+}
+void store_keep(struct store *st, uint64_t from_seq)
+{
+    ASSERT(store_reads(st));
+    st->ops->keep(st, from_seq);
+}
 void store_stats(const struct store *st, struct store_stats *out)
 {
     *out = (struct store_stats){0};

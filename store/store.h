@@ -113,6 +113,54 @@ MUST_USE int store_checkpoint(struct store *st, uint64_t begin);
 bool store_must_move(const struct store *st, store_ref ref);
 MUST_USE int store_move(struct store *st, store_ref ref, store_ref *moved);
 
+/* ---- reading by topic and time ---- */
+
+/* What the store has to know of a message to find it; false: it has no topic (then it is not
+ * found). */
+struct store_topic {
+    struct bytes topic; /* a view into body */
+    uint64_t time_ms;   /* since 1970 */
+};
+typedef bool store_describe(struct bytes body, struct store_topic *out);
+
+enum { STORE_NONE = 0 };
+#define STORE_ALL UINT32_MAX
+
+/* Which messages. */
+struct store_query {
+    uint64_t from_seq, to_seq; /* not before the first, and before the second; UINT64_MAX: no end */
+    uint64_t from_ms, to_ms;   /* since 1970, both included; UINT64_MAX: no end */
+    /* How many of the messages of a topic: STORE_NONE, STORE_ALL, or the last so many of those
+     * from from_seq and before last_seq, and all from there on.  May be asked several times for a
+     * topic; topic: a view for the call. */
+    uint32_t (*wants)(void *ctx, struct bytes topic);
+    void *ctx;
+    uint64_t last_seq;  /* 0: wants() is only ever STORE_NONE or STORE_ALL */
+    struct bytes topic; /* no other topic is wanted; copied; empty: wants() says which */
+};
+
+struct store_reader;
+
+/* Whether messages can be read again by topic and time. */
+bool store_reads(const struct store *st);
+
+/* Reads messages in the order of their sequences, by the thread of the door.  What it has not
+ * passed yet is not kept for its sake: see store_keep().  Moved copies are not read.  E_NOMEM. */
+MUST_USE int store_read_open(struct store *st, struct store_reader **out,
+                             const struct store_query *query);
+/* 0: seq, kind and body of the next one, a view until the next call that reads or fetches by this
+ * door; E_AGAIN: being read, the door is woken; E_NOTFOUND: no more is safe yet, later there may
+ * be; E_FULL: more topics than wants() can limit; E_NOMEM, nothing is passed over.  Messages that
+ * cannot be read are left out; the engine has said so. */
+MUST_USE int store_read_next(struct store_reader *reader, struct store_record *out);
+/* Everything before this sequence has been given. */
+uint64_t store_read_position(const struct store_reader *reader);
+void store_read_close(struct store_reader **reader); /* before its door is closed */
+
+/* Keeps all messages from this sequence on, held or not, by whatever door; UINT64_MAX: no longer,
+ * as at first.  What is older than the last checkpoint goes only when this is called anew. */
+void store_keep(struct store *st, uint64_t from_seq);
+
 /* ---- life ---- */
 
 struct store_stats {

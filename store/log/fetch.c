@@ -167,24 +167,21 @@ static int slot_load(struct door *d, struct segment *segment, uint64_t position,
 }
 
 static int deliver(struct door *d, struct slot *s, const struct frame *f, const uint8_t *p,
-                   struct blob **body)
+                   struct bytes *body)
 {
     s->touched = ++d->touches;
     if (!frame_intact(f, p, s->segment->salt))
         return lost(d, s->segment, f->position, "checksum of the record");
     if (f->kind != STORE_MESSAGE && f->kind != STORE_COPY)
         return lost(d, s->segment, f->position, "not a message");
-    struct blob *b = blob_new(f->body_bytes);
-    if (b == NULL) return E_NOMEM;
-    if (f->body_bytes) memcpy(b->data, frame_body(f, p).p, f->body_bytes);
-    *body = b;
-    if (s->room > WINDOW_MAX) slot_empty(s);
+    *body = frame_body(f, p);
+    if (s->room > WINDOW_MAX) d->large = s;
     return 0;
 }
 
 /* 1: not enough of it was read, *need says how much. */
 static int from_slot(struct door *d, struct slot *s, uint64_t position, uint64_t *need,
-                     struct blob **body)
+                     struct bytes *body)
 {
     struct frame f;
     if (state(s) == SLOT_READING) return E_AGAIN;
@@ -202,10 +199,11 @@ static int from_slot(struct door *d, struct slot *s, uint64_t position, uint64_t
     return covers(s, position, *need) ? deliver(d, s, &f, p, body) : 1;
 }
 
-int door_fetch(struct store *st, store_ref ref, struct blob **body)
+int door_view(struct door *d, uint64_t position, struct bytes *body)
 {
-    struct door *d = CONTAINER_OF(st, struct door, base);
-    uint64_t position = ref * FRAME_ALIGN, need = FRAME_BYTES;
+    uint64_t need = FRAME_BYTES;
+    if (d->large && state(d->large) == SLOT_READY) slot_empty(d->large);
+    d->large = NULL;
     /* acquire: pairs with the writer's release; the file has it */
     uint64_t written = atomic_load_explicit(&d->log->written, memory_order_acquire);
     if (position >= written && position < atomic_load(&d->log->reserved)) {
@@ -228,6 +226,18 @@ int door_fetch(struct store *st, store_ref ref, struct blob **body)
         if (rc < 0) return rc;
     }
     return E_AGAIN; /* the kernel forgets faster than it is asked */
+}
+
+int door_fetch(struct store *st, store_ref ref, struct blob **body)
+{
+    struct bytes view;
+    int rc = door_view(CONTAINER_OF(st, struct door, base), ref * FRAME_ALIGN, &view);
+    if (rc < 0) return rc;
+    struct blob *b = blob_new((uint32_t)view.n);
+    if (b == NULL) return E_NOMEM;
+    put_mem(b->data, view);
+    *body = b;
+    return 0;
 }
 
 void door_slots_free(struct door *d)

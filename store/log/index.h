@@ -21,7 +21,7 @@ struct index_source {
     int fd; /* of the segment */
     uint32_t salt;
     uint64_t base, from, to; /* positions; from and to are those of records, or the end */
-    bool (*describe)(struct bytes body, struct store_topic *out);
+    store_describe *describe;
 };
 
 /* Reads the records in [from, to).  Damaged ones are passed over.  E_NOMEM. */

@@ -50,6 +50,14 @@ static uint64_t records_end(const struct segment *s)
     return min_u64(segment_limit(s), atomic_load(&s->end_at));
 }
 
+/* release: pairs with the acquire in read.c, which then looks at the times */
+static void is_indexed(struct segment *s, uint64_t first_ms, uint64_t last_ms)
+{
+    s->first_ms = first_ms;
+    s->last_ms = last_ms;
+    atomic_store_explicit(&s->indexed, true, memory_order_release);
+}
+
 /* Without room or memory for it there is none: a reader makes its own then. */
 static void make_file(struct seglog *log, struct segment *s)
 {
@@ -57,10 +65,14 @@ static void make_file(struct seglog *log, struct segment *s)
     int rc = index_read(log->files, log->folder, s->base, &x);
     if (rc < 0) {
         rc = build(log, s, segment_data(s), records_end(s), &x);
-        if (rc < 0) return;
-        (void)!index_write(log->files, log->folder, &x);
+        if (rc == 0) (void)!index_write(log->files, log->folder, &x);
+    }
+    if (rc < 0) {
+        is_indexed(s, 0, UINT64_MAX); /* for all that is known */
+        return;
     }
     atomic_store(&s->old_records, max_u64(x.message_count, atomic_load(&s->old_records)));
+    is_indexed(s, x.first_ms, x.last_ms);
     index_fini(&x);
 }
 
@@ -69,7 +81,6 @@ static bool index_one(struct seglog *log)
     struct segment *s = next_sealed(log);
     if (s == NULL) return false;
     make_file(log, s);
-    atomic_store(&s->indexed, true);
     if (!is_listed(log, s)) { /* it went meanwhile, and its index must not stay */
         char name[NAME_BYTES];
         name_put(name, s->base, "idx");

@@ -210,7 +210,7 @@ static uint64_t messages(const struct seglog *log, const struct segment *s)
 static bool is_old(struct seglog *log, const struct segment *s)
 {
     return atomic_load_explicit(&s->sealed, memory_order_acquire) && /* pairs with the writer */
-           s->end <= atomic_load(&log->freeable);
+           s->end <= atomic_load(&log->freeable) && s->end <= atomic_load(&log->keep);
 }
 
 static bool is_sparse(struct seglog *log, const struct segment *s)

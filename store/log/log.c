@@ -76,22 +76,16 @@ static void door_stats(const struct store *st, struct store_stats *out)
 
 static void door_close(struct store *st);
 
-static const struct store_ops log_ops = {.append = door_append,
-                                         .journal = door_journal,
-                                         .crowded = door_crowded,
-                                         .flush = door_flush,
-                                         .poll = door_poll,
-                                         .end = door_end,
-                                         .hold = door_hold,
-                                         .fetch = door_fetch,
-                                         .drop = door_drop,
-                                         .scan_open = door_scan_open,
-                                         .checkpoint_due = door_checkpoint_due,
-                                         .checkpoint = door_checkpoint,
-                                         .must_move = door_must_move,
-                                         .move = door_move,
-                                         .stats = door_stats,
-                                         .close = door_close};
+#define LOG_OPS                                                                                    \
+    .append = door_append, .journal = door_journal, .crowded = door_crowded, .flush = door_flush,  \
+    .poll = door_poll, .end = door_end, .hold = door_hold, .fetch = door_fetch, .drop = door_drop, \
+    .scan_open = door_scan_open, .checkpoint_due = door_checkpoint_due,                            \
+    .checkpoint = door_checkpoint, .must_move = door_must_move, .move = door_move,                 \
+    .stats = door_stats, .close = door_close
+
+static const struct store_ops log_ops = {LOG_OPS};
+static const struct store_ops reading_log_ops = {LOG_OPS, .read_open = door_read_open,
+                                                 .keep = door_keep};
 
 /* ---- closing ---- */
 
@@ -181,7 +175,8 @@ static int new_doors(struct seglog *log, unsigned count)
     for (unsigned i = 0; i < count; i++) {
         struct door *d = mem_calloc_aligned(1, sizeof *d);
         if (d == NULL) return E_NOMEM;
-        d->base = (struct store){.ops = &log_ops, .keeps = true};
+        d->base = (struct store){.ops = log->options.describe ? &reading_log_ops : &log_ops,
+                                 .keeps = true};
         d->log = log;
         d->index = i;
         atomic_init(&d->busy_from, UINT64_MAX);
@@ -197,6 +192,7 @@ static int seglog_new(struct seglog **out, unsigned count, const struct store_lo
     if (log == NULL) return E_NOMEM;
     log->files = files;
     log->folder = log->lock = log->checkpoint_fd = -1;
+    atomic_init(&log->keep, UINT64_MAX);
     log->read_tail = &log->read_head;
     log->job_tail = &log->job_head;
     pthread_mutex_init(&log->mutex, NULL); /* these cannot fail here */

@@ -57,6 +57,8 @@ struct segment {
     _Atomic uint32_t pins;        /* the reader's jobs on it */
     _Atomic uint64_t old_records; /* messages, as recovery or the index counted them */
     _Atomic bool indexed;         /* the indexer has seen to it */
+    /* Of its messages, when it has been indexed; first > last: it has none with a topic. */
+    uint64_t first_ms, last_ms;
     uint64_t free_ms, free_end; /* since when nobody holds any of it, and what was appended then */
     uint64_t gone_at;           /* the generation that no longer has it */
     struct live doors[];
@@ -108,6 +110,8 @@ struct door {
     uint64_t polls, touches;
     uint64_t reported[REPORTED];
     struct slot slots[SLOTS];
+    struct slot
+        *large; /* has a record that is larger than windows are, for the last view; or NULL */
     /* Read by the others.  busy_from is a lower bound of what is being copied: written before the
      * compare-and-swap, whose release publishes it; UINT64_MAX with release after the copy. */
     _Alignas(MEM_LINE) _Atomic uint64_t busy_from;
@@ -175,6 +179,7 @@ struct seglog {
     _Atomic int checkpointing;            /* enum checkpoint_state */
     _Atomic uint64_t checkpoint_begin, checkpoint_end;
     _Atomic uint64_t freeable; /* position before which segments may go; 0: none yet */
+    _Atomic uint64_t keep;     /* position from which on they may not; UINT64_MAX: may */
     _Atomic uint64_t lost;     /* records found unreadable */
 
     _Alignas(MEM_LINE) struct sleeper writer_sleep;
@@ -257,6 +262,7 @@ struct segment *door_segment(struct door *door, uint64_t position);
 store_ref door_hold(struct store *st, uint64_t seq, struct blob *body);
 void door_drop(struct store *st, store_ref ref);
 bool door_must_move(const struct store *st, store_ref ref);
+void door_keep(struct store *st, uint64_t from_seq);
 
 /* ---- append.c: the doors' calls ---- */
 
@@ -288,6 +294,10 @@ enum index_state indexer_state(struct seglog *log, const struct index_job *job);
 void indexer_forget(struct seglog *log, struct index_job **job);
 
 int door_fetch(struct store *st, store_ref ref, struct blob **body);
+/* The same as a view, until the next call of either. */
+int door_view(struct door *door, uint64_t position, struct bytes *body);
+/* read.c */
+int door_read_open(struct store *st, struct store_reader **out, const struct store_query *query);
 void door_slots_free(struct door *door);
 /* Counts and reports a record that cannot be read, once. */
 void seglog_lost(struct seglog *log, const struct segment *segment, uint64_t position,

@@ -302,6 +302,13 @@ void door_drop(struct store *st, store_ref ref)
         keeper_kick(d->log);
 }
 
+void door_keep(struct store *st, uint64_t from_seq)
+{
+    struct seglog *log = CONTAINER_OF(st, struct door, base)->log;
+    uint64_t keep = from_seq > UINT64_MAX / FRAME_ALIGN ? UINT64_MAX : from_seq * FRAME_ALIGN;
+    if (atomic_exchange(&log->keep, keep) < keep) keeper_kick(log);
+}
+
 bool door_must_move(const struct store *st, store_ref ref)
 {
     struct door *d = CONTAINER_OF(st, struct door, base); /* looking renews the copy of the list */
