@@ -284,6 +284,11 @@ static void shard_init(struct world *w, unsigned shard, struct store *store)
         abort();
 }
 
+static bool describe(struct bytes body, struct store_topic *out)
+{
+    return core_message_topic(body, &out->topic, &out->time_ms);
+}
+
 /* Cores, recovered from the disk if there is one. */
 static void run_begin(struct world *w, unsigned shards)
 {
@@ -292,6 +297,7 @@ static void run_begin(struct world *w, unsigned shards)
     w->shards = must(calloc(shards, sizeof *w->shards));
     w->shard_count = shards;
     w->next_shard = 0;
+    if (w->disk) store_disk_describe(w->disk, describe);
     if (w->disk && store_disk_open(doors, shards, w->disk) < 0) abort();
     for (unsigned i = 0; i < shards; i++) shard_init(w, i, doors[i]);
     for (unsigned i = 0; i < shards; i++)

@@ -9,10 +9,13 @@
  *
  * On the way, messages in stretches of the log that are to be vacated are moved by who holds them.
  * The shard's thread. */
+#include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
+#include "core/wished.h"
 
 enum {
     STEP_BYTES = 128 * 1024, /* journaled in one turn */
@@ -53,13 +56,19 @@ static int vacate(struct core *core, uint64_t *ref)
 
 /* ---- sessions ---- */
 
+static void put_sub(const struct session *s, const struct sub *sub, struct bytes filter)
+{
+    journal_sub(s, sub, filter);
+    if (sub->wished) replay_journal(wsub_of(sub), filter);
+}
+
 static void put_subs(struct session *s)
 {
     struct core *core = s->core;
     uint8_t *text = s->subs ? core_scratch(core, SCRATCH_TOPIC, MQTT_TOPIC_MAX) : NULL;
     if (s->subs && text == NULL) core->journal_torn = true;
     for (const struct sub *sub = s->subs; sub && text; sub = sub->owner_next)
-        journal_sub(s, sub, bytes_of(text, trie_filter_text(sub, (char *)text)));
+        put_sub(s, sub, bytes_of(text, trie_filter_text(sub, (char *)text)));
     share_journal(s);
 }
 
@@ -68,7 +77,7 @@ static void put_window(struct session *s)
     for (const struct inflight_entry *e = inflight_first(&s->out); e;
          e = inflight_next(&s->out, e)) {
         if (!(e->flags & OUTQ_LOGGED)) continue;
-        journal_sent(s, e, inflight_seq(e));
+        journal_sent(s, e, inflight_seq(e), 0);
     }
     for (uint32_t i = 0; s->in2.ids && i <= s->in2.mask; i++)
         if (s->in2.ids[i]) journal_id(s, J_IN2, s->in2.ids[i]);
@@ -302,6 +311,7 @@ static void write_slice(struct core *core, struct checkpoint *cp)
         if (rc < 0) break;
     }
     if (cp->phase != SAFE) return;
+    history_journal(core);
     if (core->journal_seq < cp->begin && buf_len(&core->journal) == 0) put_nothing(core);
     journal_flush(core);
     bool is_said = core->journal_seq >= cp->begin && buf_len(&core->journal) == 0;

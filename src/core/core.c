@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/core_int.h"
+#include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/retained.h"
@@ -124,7 +125,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     core->cfg = *cfg;
     core->env = *env;
     core->store = store;
-    core->keeps = core->journaling = store_keeps(store);
+    core->keeps = store_keeps(store);
     core->shard = shard;
     core->shards = shards;
     core->seed = seed;
@@ -140,6 +141,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->login_waiters);
     list_init(&core->conns);
     list_init(&core->fetching);
+    list_init(&core->replays_dirty);
     timers_init(&core->timers, now_ms);
     ptrmap_init(&core->sessions, session_hash, seed);
     ptrmap_init(&core->groups, share_group_hash, seed);
@@ -147,10 +149,12 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     const struct filter_settings settings = FILTER_SETTINGS_DEFAULT;
     core->filters = filter_store_new(&settings);
     if (core->filters == NULL || trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
-        retain_new(&core->retain, seed, retained_release, core) < 0) {
+        retain_new(&core->retain, seed, retained_release, core) < 0 ||
+        histories_configure(core) < 0) {
         core_destroy(core);
         return E_NOMEM;
     }
+    core->journaling = core->keeps;
     *out = core;
     return 0;
 }
@@ -179,6 +183,7 @@ void core_free(struct core **core_ptr)
     mailbox_free(core);
     pending_free(core);
     interest_free(core);
+    histories_free(core);
     core_destroy(core);
 }
 
@@ -186,6 +191,8 @@ void core_configure(struct core *core, const struct core_config *cfg)
 {
     core->cfg = *cfg;
     core->acl_generation++;
+    if (histories_configure(core) < 0)
+        core_log(core, LOG_T_ERROR, "Error: no memory for new histories; the old ones stay.");
 }
 
 void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
@@ -195,6 +202,7 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
     if (timers_next(&core->timers) <= core->now_ms || core->timers.now_ms + 1000 < core->now_ms)
         timers_run(&core->timers, core->now_ms, core);
     conn_congested_tick(core);
+    history_tick(core);
     if (core->now_ms >= core->retain_sweep_ms) {
         core->retain_sweep_ms = core->now_ms + EXPIRY_SWEEP_MS;
         retained_sweep(core);
@@ -208,7 +216,7 @@ uint64_t core_next_due(const struct core *core)
     if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters))
         return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));
-    due = min_u64(due, checkpoint_due(core));
+    due = min_u64(due, min_u64(checkpoint_due(core), history_due(core)));
     return core->retain_expiring ? min_u64(due, core->retain_sweep_ms) : due;
 }
 
@@ -239,7 +247,9 @@ int core_publish(struct core *core, struct bytes topic, struct bytes payload, ui
                     .origin = core->shard};
     const struct route *r = route_get(core, topic, p.hash);
     p.remote = r->remote;
-    int rc = r->durable ? pub_store(core, &p) : 0; /* a retained $SYS value need not last */
+    p.history = r->history;
+    int rc = r->durable || r->history ? pub_store(core, &p)
+                                      : 0; /* a retained $SYS value need not last */
     if (rc == 0) router_publish(core, &p, r);
     blob_unref(p.blob);
     return rc;

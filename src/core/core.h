@@ -19,6 +19,15 @@
 
 struct acl;
 struct core;
+
+/* Messages of these topics stay to be read again (CONTRACT section 2: `history`). */
+struct core_history {
+    const char *filter;
+    uint64_t max_age_ms, max_bytes, max_messages; /* 0 = no limit; bytes of topic, properties and
+                                                     payload */
+    uint32_t max_per_topic;                       /* messages; 0 = no limit */
+};
+
 struct cconn; /* a client's connection as the core sees it */
 
 enum { CORE_MAX_SHARDS = 64 };
@@ -48,6 +57,10 @@ struct core_config {
     uint32_t filter_max_length;      /* bytes of an attribute filter; 0: the default of 8192 */
     uint32_t filter_max_predicates;  /* in it; 0: 256 */
     uint32_t max_filters_per_client; /* subscriptions with one, of a session; 0: no limit */
+    /* In their order, the first that matches counts; borrowed as acl is. */
+    const struct core_history *histories;
+    uint32_t history_count;
+    uint32_t max_replays_per_client; /* subscriptions with one, of a session; 0: 100 */
     uint32_t max_retained_messages;  /* all shards share it evenly; 0 = no limit */
     uint64_t max_retained_bytes;     /* likewise */
     uint32_t
@@ -129,6 +142,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t dropped_queue_full, dropped_slow_reader, dropped_too_large, dropped_expired,
         dropped_no_memory;
     uint64_t dropped_share_nacked, dropped_qos0_offline;
+    uint64_t history_missed; /* messages of a history that the store had no room for */
     uint64_t filter_matched, filter_missed, filter_errors;      /* answers of attribute filters */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
     uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;

@@ -57,6 +57,8 @@ struct will {
 };
 
 struct wish_filters;
+struct histories;
+struct replay;
 
 /* Retained messages still to be sent for one SUBSCRIBE entry.  Pulled as the client's window
  * allows: first this shard's, then each other shard's in slices. */
@@ -68,6 +70,7 @@ struct rjob {
     uint32_t shards_done;
     bool waiting; /* for an answer from `shard` */
     bool hold;    /* until SUBACK is out */
+    bool outside; /* only what is in no history */
     uint8_t qos;
     uint64_t variant;             /* of the subscription, as the trie knows it */
     struct wish_filters *filters; /* owned; NULL: none */
@@ -106,6 +109,8 @@ struct session {
     uint64_t inflight_bytes;
     struct will *will;
     struct rjob *rjobs;
+    struct replay *replays;
+    uint32_t replay_count;
     struct timer timer;     /* offline: will delay, then expiry */
     struct timer retry;     /* 3.x resend, v5 ack_timeout */
     bool retry_late;        /* it waits for longer than a new delivery would */
@@ -219,6 +224,7 @@ struct pub {
     struct session *from; /* local publisher, for No Local and backpressure; or NULL */
     struct msg_from who;  /* if it is not `from`: see pub_publisher() */
     unsigned origin;      /* shard of the publisher */
+    unsigned history;     /* that it belongs to, see history_of() */
     session_id origin_session;
     struct blob *blob; /* made when first needed: pub_blob(); released by who made the pub */
 };
@@ -234,7 +240,7 @@ struct target {
     uint8_t kind; /* enum target_kind */
     bool no_local, retain_as_published;
 };
-enum target_kind { TARGET_SESSION, TARGET_GROUP, TARGET_WISHED };
+enum target_kind { TARGET_SESSION, TARGET_GROUP, TARGET_WISHED, TARGET_REPLAY };
 
 /* Where messages of one topic go; valid while generation == core->generation. */
 struct route {
@@ -244,6 +250,7 @@ struct route {
     bool durable;    /* some holder here or elsewhere keeps it while away */
     bool grouped;    /* some target is a group, where it may wait */
     bool wished;     /* some target decides by the message, see resolve() in router.c */
+    uint8_t history; /* see history_of() */
     uint16_t topic_len;
     uint32_t target_count, target_cap;
     struct target *targets;
@@ -308,6 +315,8 @@ struct core {
     struct ptrmap sessions; /* by client id */
     struct slot *slots;
     uint32_t slot_count, slot_free;
+    struct histories *histories; /* history.c; NULL: there are none */
+    struct list replays_dirty;
     struct list ready, congested, mail_waiters, store_waiters, login_waiters, conns;
     struct trie trie;
     uint64_t generation;     /* of the subscriptions: a change makes every cached route stale */
@@ -450,6 +459,9 @@ void pending_free(struct core *core);
  * it cannot be forgotten.  Ends the connection when there is no memory. */
 void pending_journal(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t reason);
 int pending_fence(struct core *core, uint32_t token); /* fence_answered() then */
+/* The same when everything that waits now has been released.  E_NOTFOUND: nothing waits; E_NOMEM,
+ * E_FULL. */
+MUST_USE int pending_after_routed(struct core *core, uint32_t token);
 /* Whether nothing that was taken before `seq` waits to be routed. */
 bool pending_routed(const struct core *core, uint64_t seq);
 /* The turn's journal has got its sequence. */
@@ -466,6 +478,8 @@ void session_unsubscribe(struct session *s, struct bytes filter,
                          struct bytes prefix); /* likewise */
 int conn_handle_subscribe(struct cconn *c, struct bytes body);
 int conn_handle_unsubscribe(struct cconn *c, struct bytes body);
+/* A subscription that has come to its end by itself. */
+void subscription_end(struct session *s, struct sub *sub);
 /* Subscriptions of a session ends. */
 void session_unsubscribe_all(struct session *s);
 /* A session became (or ceased to be) one that outlives its connection. */
@@ -525,6 +539,17 @@ struct msg_from pub_publisher(const struct pub *p);
 struct blob *pub_blob(struct pub *p);
 /* The other way round: views into b, which stays the caller's. */
 void pub_of_blob(const struct core *core, struct blob *b, struct pub *p);
+/* The same of a record of the store, of whatever alignment; p->blob is NULL. */
+void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p);
+/* Whether the journal says where it has arrived: of QoS 0 recovery has nobody to tell. */
+static inline bool pub_is_tracked(const struct core *core, const struct pub *p)
+{
+    return p->qos > 0 || core->cfg.queue_qos0_messages;
+}
+static inline size_t pub_size(const struct pub *p)
+{
+    return p->topic.n + p->props.n + p->payload.n;
+}
 
 /* ---- deliver.c ---- */
 /* PUBLISH packets of one message, encoded once and copied to each subscriber: by version (3.x, 5)
@@ -554,6 +579,14 @@ void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t
                     uint32_t subid);
 /* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
 void deliver_pull(struct cconn *c);
+/* A message of the past that is sent now; flags: OUTQ_RETAIN.  replay: replay_name(). */
+void deliver_replayed(struct cconn *c, struct pub *p, uint8_t qos, unsigned flags, uint32_t subid,
+                      uint64_t replay);
+/* Puts a live message where it waits until it is its turn in the session's queue.  E_NOMEM. */
+MUST_USE int deliver_hold(struct core *core, struct pub *p, struct session *s, uint8_t qos,
+                          uint32_t subid, struct outq *held);
+/* An empty message of QoS 0 from the broker to one client, whatever its mount point. */
+void deliver_note(struct cconn *c, struct bytes topic, uint32_t subid);
 /* A retained message to a new subscription [MQTT-3.3.1-8]; takes over the reference to b. */
 void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid);
 void deliver_resend(struct cconn *c,

@@ -8,6 +8,7 @@
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
 #include "core/tell.h"
@@ -231,21 +232,36 @@ static bool item_hold(struct core *core, struct pub *p, const struct session *s,
     return true;
 }
 
+/* *item as it was put there. */
+static int queue_put(struct core *core, struct pub *p, struct session *s, struct outq *q,
+                     struct outq_item *item)
+{
+    item->size = (uint32_t)min_u64(p->payload.n, SIZE_CAP) & SIZE_CAP;
+    if (!item_hold(core, p, s, item)) return E_NOMEM;
+    if (outq_push(q, *item) < 0) {
+        item_release(core, item);
+        return E_NOMEM;
+    }
+    core->stats.queued++;
+    core->stats.queued_bytes += item->size;
+    return 0;
+}
+
+int deliver_hold(struct core *core, struct pub *p, struct session *s, uint8_t qos, uint32_t subid,
+                 struct outq *held)
+{
+    struct outq_item item = {.subid = subid, .qos = qos & 3u};
+    return queue_put(core, p, s, held, &item);
+}
+
 static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                     unsigned flags, uint32_t subid)
 {
-    struct outq_item item = {.subid = subid,
-                             .size = (uint32_t)min_u64(p->payload.n, SIZE_CAP) & SIZE_CAP,
-                             .qos = qos & 3u,
-                             .flags = flags & 7u};
-    bool held = item_hold(core, p, s, &item);
-    if (!held || outq_push(&s->queue, item) < 0) {
-        if (held) item_release(core, &item);
+    struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = flags & 7u};
+    if (queue_put(core, p, s, &s->queue, &item) < 0) {
         count_drop(core, &core->stats.dropped_no_memory, flags, subid, p->seq);
         return;
     }
-    core->stats.queued++;
-    core->stats.queued_bytes += item.size;
     if (UNLIKELY(s->full) && core->recovery == NULL)
         room_again(s, &item);
     else if (p->unasked && item_seq(core, &item))
@@ -321,14 +337,14 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
 /* The packet identifier of a delivery goes to the journal.  Whether the packet itself has to wait
  * until it is safe there: sent under another one after a crash, a QoS 2 message would be taken for
  * a new one [MQTT-4.3.3-1].  At QoS 1 that is a duplicate, as it may be. */
-static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq)
+static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq, uint64_t replay)
 {
     struct session *s = c->session;
     if (seq == 0) return false;
     if (s->logged) {
         e->flags |= OUTQ_STORED | OUTQ_LOGGED;
         (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
-        journal_sent(s, e, seq);
+        journal_sent(s, e, seq, replay);
         if (e->state == INFLIGHT_WAIT_PUBACK) return false;
     } else if (!share_in_flight(s->core, e, seq)) {
         return false;
@@ -351,7 +367,7 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
     }
     blob_ref(b);
     if (UNLIKELY(s->full)) room_again(s, NULL);
-    if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq)) return;
+    if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq, 0)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc)) session_settle(s, e);
@@ -439,7 +455,8 @@ static void give_up(struct session *s, struct blob *b, const struct outq_item *i
 
 /* Sends a message that waited; takes over b's reference (QoS > 0) or gives it back.  settle: tells
  * a group when it is done. */
-static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item *item)
+static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item *item,
+                         uint64_t replay)
 {
     struct core *core = c->core;
     struct session *s = c->session;
@@ -469,7 +486,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
             return;
         }
         o.packet_id = e->packet_id;
-        if (window_log(c, e, m->seq)) return;
+        if (window_log(c, e, m->seq, replay)) return;
     } else if (item_seq(core, item)) {
         journal_drop(s, m->seq); /* sent is done */
     }
@@ -511,7 +528,7 @@ static int pull_queue(struct cconn *c)
     core->stats.queued_bytes -= item.size;
     uint64_t seq = item_seq(core, &item);
     if (b) {
-        send_waiting(c, b, &item);
+        send_waiting(c, b, &item, 0);
     } else { /* the store has said which one is lost */
         count_drop(core, &core->stats.dropped_queue_full, item.flags, item.subid, seq);
         journal_drop(s, item.ref);
@@ -527,7 +544,54 @@ static int pull_queue(struct cconn *c)
 void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid)
 {
     struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = OUTQ_RETAIN};
-    send_waiting(c, b, &item);
+    send_waiting(c, b, &item, 0);
+}
+
+/* At QoS 0 out of the log's own memory. */
+static void send_replayed(struct cconn *c, const struct pub *p, unsigned flags, uint32_t subid)
+{
+    struct outgoing o = {.topic = p->topic,
+                         .props = p->props,
+                         .payload = p->payload,
+                         .tell = {.seq = p->seq, .time_ms = p->created_ms},
+                         .retain = flags & OUTQ_RETAIN,
+                         .subid = subid};
+    o.expiry_s = expiry_left(c->core, p->created_ms, p->expiry_s);
+    if (o.expiry_s == 0) {
+        count_drop(c->core, &c->core->stats.dropped_expired, 0, 0, 0);
+    } else if (!access_may_read(c, o.topic)) {
+        c->core->stats.denied_delivery++;
+    } else {
+        int rc = encode(c, &o);
+        if (UNLIKELY(rc < 0)) (void)is_undeliverable(c, rc);
+    }
+}
+
+void deliver_replayed(struct cconn *c, struct pub *p, uint8_t qos, unsigned flags, uint32_t subid,
+                      uint64_t replay)
+{
+    struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = flags & OUTQ_RETAIN};
+    if (qos == 0) {
+        send_replayed(c, p, flags, subid);
+        return;
+    }
+    p->named = true;
+    struct blob *b = pub_blob(p);
+    if (b == NULL)
+        count_drop(c->core, &c->core->stats.dropped_no_memory, 0, 0, 0);
+    else
+        send_waiting(c, blob_ref(b), &item, replay);
+}
+
+void deliver_note(struct cconn *c, struct bytes topic, uint32_t subid)
+{
+    struct bytes mount = bytes_str(c->listener->mount_point);
+    uint8_t *d = core_scratch(c->core, SCRATCH_TOPIC, mount.n + topic.n);
+    if (d == NULL) return;
+    put_mem(put_mem(d, mount), topic);
+    struct outgoing o = {
+        .topic = bytes_of(d, mount.n + topic.n), .subid = subid, .expiry_s = MQTT_NO_EXPIRY};
+    (void)encode(c, &o);
 }
 
 /* Sends an entry of the window (again). */
@@ -615,7 +679,7 @@ void deliver_pull(struct cconn *c)
             if (pull_unsent(c) < 0) return;
         } else if (s->queue.count) {
             if (pull_queue(c) < 0) return;
-        } else if (s->rjobs == NULL || !rjobs_step(c)) {
+        } else if (!(s->rjobs && rjobs_step(c)) && !(s->replays && replays_step(c))) {
             return;
         }
     }
@@ -629,5 +693,5 @@ bool deliver_has_more(const struct cconn *c)
                c->fetching.next == NULL;
     const struct outq_item *head = outq_peek(&s->queue);
     if (head) return may_follow(c, head) && c->fetching.next == NULL;
-    return s->rjobs != NULL && rjobs_can_step(c);
+    return (s->rjobs && rjobs_can_step(c)) || (s->replays && replays_can_step(c));
 }

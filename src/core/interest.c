@@ -3,6 +3,7 @@
  * that it has read all mail posted before.  The shard's thread. */
 #include "core/core_int.h"
 #include "core/mailbox.h"
+#include "core/replay.h"
 #include "core/retained.h"
 
 enum interest { INTEREST_NONE, INTEREST_LIVE, INTEREST_DURABLE };
@@ -10,7 +11,8 @@ enum interest { INTEREST_NONE, INTEREST_LIVE, INTEREST_DURABLE };
 struct fence {
     struct fence *next;
     uint32_t token, waiting;
-    session_id session; /* whose SUBACK it is; 0: a fence on behalf of another shard */
+    session_id session; /* whose SUBACK or replay it is; 0: a fence on behalf of another shard */
+    uint32_t replay;    /* not a SUBACK, but this one's; 0: none */
     uint32_t epoch;
     unsigned for_shard;
     uint32_t for_token;
@@ -61,30 +63,44 @@ static void fence_done(struct core *core, struct fence *f)
     if (f->session == 0) {
         uint8_t *d = mail_begin(core, f->for_shard, MAIL_FENCE_DONE, 4);
         if (d) mail_end(core, f->for_shard, mail_put_u32(d, f->for_token));
+    } else if (f->replay) {
+        replay_fenced(core, f->session, f->replay);
     } else if (s) {
         struct cconn *c = s->conn;
         if (c && s->epoch == f->epoch && c->state == CONN_UP && conn_may_send(c, f->len)) {
             uint8_t *d = conn_reserve(c, f->len);
             if (d) conn_commit(c, (size_t)(put_mem(d, bytes_of(f->suback, f->len)) - d));
         }
-        if (f->suback[0] >> 4 == MQTT_SUBACK) rjobs_start(s);
+        if (f->suback[0] >> 4 == MQTT_SUBACK) {
+            rjobs_start(s);
+            replays_start(s);
+        }
     }
     mem_free(f);
 }
 
+/* What a shard waits for before it answers. */
+enum fence_kind {
+    FENCE_PLAIN,
+    FENCE_DEEP,   /* others that have read its mail, too */
+    FENCE_ROUTED, /* what it took has been routed */
+};
+
 /* Posts the fence to the shards in mask; without memory or shards it is done at once. */
-static void fence_start(struct core *core, struct fence *f, uint64_t mask, bool deep)
+static void fence_start(struct core *core, struct fence *f, uint64_t mask, enum fence_kind kind,
+                        bool routed)
 {
     f->token = ++core->next_token;
     f->next = core->fences;
     core->fences = f;
     f->waiting = 1; /* held while posting */
     struct session *s = core_session(core, f->session);
-    if (s && s->logged && pending_fence(core, f->token) == 0) f->waiting++;
+    if (s && s->logged && !f->replay && pending_fence(core, f->token) == 0) f->waiting++;
+    if (routed && pending_after_routed(core, f->token) == 0) f->waiting++;
     for (unsigned dst = 0; dst < core->shards; dst++) {
         uint8_t *d = mask >> dst & 1 ? mail_begin(core, dst, MAIL_FENCE, 8) : NULL;
         if (d == NULL) continue;
-        mail_end(core, dst, mail_put_u32(mail_put_u32(d, f->token), deep));
+        mail_end(core, dst, mail_put_u32(mail_put_u32(d, f->token), kind));
         f->waiting++;
     }
     fence_answered(core, f->token);
@@ -120,7 +136,7 @@ static void reply(struct cconn *c, struct bytes suback, uint64_t shards, bool de
     *f = (struct fence){
         .session = c->session->id, .epoch = c->session->epoch, .len = (uint32_t)suback.n};
     memcpy(f->suback, suback.p, suback.n);
-    fence_start(core, f, shards, deep);
+    fence_start(core, f, shards, deep ? FENCE_DEEP : FENCE_PLAIN, false);
 }
 
 void interest_fence(struct cconn *c, struct bytes suback, bool deep)
@@ -131,15 +147,28 @@ void interest_fence(struct cconn *c, struct bytes suback, bool deep)
 
 void interest_reply(struct cconn *c, struct bytes unsuback) { reply(c, unsuback, 0, false); }
 
+void interest_fence_routed(struct core *core, session_id session, uint32_t replay)
+{
+    struct fence *f = mem_alloc(sizeof *f);
+    if (f == NULL) {
+        core->stats.dropped_no_memory++;
+        replay_fenced(core, session, replay);
+        return;
+    }
+    *f = (struct fence){.session = session, .replay = replay};
+    fence_start(core, f, other_shards(core), FENCE_ROUTED, true);
+}
+
 static void on_fence(struct core *core, unsigned src, struct rd *r)
 {
     uint32_t token = mail_u32(r);
-    bool deep = mail_u32(r) != 0;
+    uint32_t kind = mail_u32(r);
     ASSERT(rd_ok(r));
     struct fence *f = mem_alloc(sizeof *f);
     if (f == NULL) return; /* that SUBACK is not sent; the client will ask again */
     *f = (struct fence){.for_shard = src, .for_token = token};
-    fence_start(core, f, deep ? other_shards(core) : 0, false);
+    fence_start(core, f, kind == FENCE_DEEP ? other_shards(core) : 0, FENCE_PLAIN,
+                kind == FENCE_ROUTED);
 }
 
 void interest_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)

@@ -3,6 +3,7 @@
 
 #include "core/mailbox.h"
 #include "core/share.h"
+#include "core/tell.h"
 #include "core/wished.h"
 
 enum { HEAD = 4, KIND_BITS = 8, ENTRY_MAX = 1 << 24, JOURNAL_KEEP = 64 * 1024, SLICE = 256 * 1024 };
@@ -85,7 +86,7 @@ void journal_sub(const struct session *s, const struct sub *sub, struct bytes fi
     struct bytes block = sub_block(sub);
     uint8_t *d = put_sid(s, J_SUB, 24 + filter.n + block.n);
     if (d == NULL) return;
-    d = put_u8(mail_put_u32(d, sub->subid), sub->qos);
+    d = put_u8(mail_put_u32(d, tell_plain(s->core, sub->subid)), sub->qos);
     d = put_u8(d, (unsigned)sub->no_local | (unsigned)sub->retain_as_published << 1 |
                       (unsigned)sub->retain_handling << 2);
     journal_put_end(s->core, mail_put_bytes(mail_put_bytes(d, filter), block));
@@ -137,14 +138,16 @@ uint8_t *journal_put_options(struct core *core, uint8_t *d, unsigned qos, unsign
     return d;
 }
 
-void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq)
+void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq,
+                  uint64_t replay)
 {
     struct core *core = s->core;
-    uint8_t *d = put_sid(s, J_SENT, 16 + journal_options_size(core, e->subid, e->flags));
+    uint8_t *d = put_sid(s, J_SENT, 24 + journal_options_size(core, e->subid, e->flags));
     if (d == NULL) return;
     d = mail_put_u32(mail_put_u64(d, seq), e->packet_id);
     unsigned qos = e->state == INFLIGHT_WAIT_PUBACK ? 1 : 2;
-    journal_put_end(core, journal_put_options(core, d, qos, e->flags, e->subid));
+    d = journal_put_options(core, d, qos, e->flags, e->subid);
+    journal_put_end(core, replay ? mail_put_u64(d, replay) : d);
 }
 
 void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id)

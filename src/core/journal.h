@@ -40,6 +40,8 @@ enum journal_kind {
     J_FULL,     /* a session's queue was full: this message and those that follow were dropped */
     J_ROOM,     /* it is not any more; J_QUEUED says so too */
     J_MOVED,    /* a queued message has another place in the log */
+    J_HISTORY,  /* where a history begins and what it holds, or what a shard has added to it */
+    J_REPLAY,   /* a replay, and where it is */
     J_KINDS,
 };
 
@@ -80,8 +82,10 @@ struct journal_member {
 };
 void journal_join(const struct session *s, const struct journal_member *m);
 void journal_leave(const struct session *s, uint32_t mid);
-/* e carries the message `seq`. */
-void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq);
+/* e carries the message `seq`.  replay: the replay_name() of the one that brought it, which goes on
+ * behind it; 0: none did. */
+void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq,
+                  uint64_t replay);
 /* J_REC, J_ACKED, J_IN2, J_IN2_DONE. */
 void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id);
 void journal_drop(const struct session *s, uint64_t seq);

@@ -2,6 +2,7 @@
  * place, as from a socket: no memory is shared between shards, so nothing is counted atomically. */
 #include "core/mailbox.h"
 
+#include "core/history.h"
 #include "core/journal.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -118,9 +119,9 @@ bool mail_full(const struct core *core, unsigned dst)
 static void route_mail(struct core *core, struct pub *p)
 {
     const struct route *route = route_get(core, p->topic, p->hash);
-    if (p->seq)
+    if (p->seq && pub_is_tracked(core, p))
         journal_arrived(core, p->seq);
-    else if (UNLIKELY(core->keeps && p->qos && route->durable))
+    else if (UNLIKELY(core->keeps && p->seq == 0 && p->qos && route->durable))
         (void)!pub_store(core, p);
     router_deliver(core, p, route);
 }
@@ -155,8 +156,10 @@ static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
         retained_mail_in(core, src, kind, r);
     else if (kind <= MAIL_SHARE_AGAIN)
         share_mail_in(core, src, kind, r);
-    else
+    else if (kind <= MAIL_CHECKPOINT_DONE)
         checkpoint_mail_in(core, src, kind, r);
+    else
+        history_mail_in(core, src, kind, r);
 }
 
 void core_mail_in(struct core *core, unsigned src, struct bytes mail)

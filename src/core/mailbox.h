@@ -25,6 +25,8 @@ enum mail_kind {
     MAIL_CHECKPOINT,
     MAIL_CHECKPOINT_MARK,
     MAIL_CHECKPOINT_DONE,
+    MAIL_HISTORY_ADDED,
+    MAIL_HISTORY_FIRST,
     MAIL_KINDS,
 };
 
@@ -97,6 +99,9 @@ void interest_fence(struct cconn *c, struct bytes suback, bool deep);
 /* Sends the UNSUBACK when the journal is safe, if there is one. */
 void interest_reply(struct cconn *c, struct bytes unsuback);
 void fence_answered(struct core *core, uint32_t token);
+/* Calls replay_fenced() when every message that was appended before now has been routed, and has
+ * come here if it is to. */
+void interest_fence_routed(struct core *core, session_id session, uint32_t replay);
 void interest_free(struct core *core);
 
 #endif

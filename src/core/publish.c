@@ -7,8 +7,10 @@
  */
 #include "core/access.h"
 #include "core/core_int.h"
+#include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/replay.h"
 #include "core/retained.h"
 
 bool topic_is_reserved(struct bytes topic)
@@ -27,7 +29,7 @@ static struct bytes put_prefix(const struct core *core, const struct pub *p, uin
     unsigned flags = (p->later ? PREFIX_LATER : 0u) | (from ? PREFIX_FROM : 0u) |
                      (from && p->in2_id ? PREFIX_IN2 : 0u) |
                      (from && p->is_will ? PREFIX_WILL : 0u) |
-                     (p->remote && !p->later ? PREFIX_REMOTE : 0u);
+                     (p->remote && !p->later && pub_is_tracked(core, p) ? PREFIX_REMOTE : 0u);
     if (!core->journaling || flags == 0) return (struct bytes){0};
     uint8_t *d = put_u8(start, flags);
     if (flags & PREFIX_REMOTE) d = mail_put_u64(d, p->remote);
@@ -44,8 +46,10 @@ int pub_store(struct core *core, struct pub *p)
     if (b == NULL) return E_NOMEM;
     if (UNLIKELY(core->journal_ordered)) journal_flush(core);
     int rc = store_append(core->store, put_prefix(core, p, prefix), b, &p->seq);
-    if (rc == 0) msg_of(b)->seq = p->seq;
-    return rc;
+    if (rc < 0) return rc;
+    msg_of(b)->seq = p->seq;
+    if (UNLIKELY(p->history)) history_added(core, p->history, pub_size(p));
+    return 0;
 }
 
 /* ---- acknowledgements that wait ---- */
@@ -87,6 +91,7 @@ static void route_stored(struct core *core, struct session *s, const struct pend
     p.origin_session = w->session;
     if (s) s->later_count--;
     const struct route *r = route_get(core, p.topic, p.hash);
+    p.history = r->history;
     journal_routed(core, p.seq, r->remote);
     router_publish(core, &p, r);
 }
@@ -142,6 +147,14 @@ int pending_fence(struct core *core, uint32_t token)
         core, (struct pending){.seq = PENDING_UNSEALED, .epoch = token, .type = MQTT_SUBACK});
 }
 
+int pending_after_routed(struct core *core, uint32_t token)
+{
+    if (core->pending_count == 0) return E_NOTFOUND;
+    uint64_t last =
+        core->unsealed_count ? PENDING_UNSEALED : pending_at(core, core->pending_count - 1)->seq;
+    return pending_push(core, (struct pending){.seq = last, .epoch = token, .type = MQTT_SUBACK});
+}
+
 bool pending_routed(const struct core *core, uint64_t seq)
 {
     for (uint32_t i = 0; i < core->pending_count; i++) {
@@ -171,6 +184,7 @@ bool core_store_news(const struct core *core)
 
 void core_flush(struct core *core)
 {
+    replays_flush(core);
     if (core->journaling && (buf_len(&core->journal) || core->unsealed_count)) journal_flush(core);
     store_flush(core->store);
 }
@@ -360,9 +374,15 @@ static int publish_stored(struct cconn *c, struct inbound *in)
     p->later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
     p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
     p->remote = in->route->remote;
+    p->history = in->route->history;
     if (store_crowded(core->store)) return E_AGAIN;
     int rc = p->qos || s->later_count ? pending_room(core) : 0;
     if (rc == 0) rc = pub_store(core, p);
+    if (rc < 0 && rc != E_AGAIN && p->qos == 0 && !p->retain) {
+        core->stats.history_missed++; /* nobody waits for it to be kept: it goes out all the same */
+        router_publish(core, p, in->route);
+        return 0;
+    }
     if (rc == E_FULL || (rc == E_TOO_LARGE && c->version == MQTT_V5)) {
         if (c->version != MQTT_V5)
             return E_FULL; /* no acknowledgement: the client will send it again */
@@ -441,7 +461,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
     if (rc < 0) return rc == E_AGAIN ? 0 : rc;
-    bool stored = in.m.retain || (in.m.qos && in.route->durable) ||
+    bool stored = in.m.retain || in.route->history || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||
                   (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages);
     rc = stored ? publish_stored(c, &in) : publish_now(c, &in);

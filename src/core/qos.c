@@ -3,6 +3,7 @@
  * [MQTT-4.4.0-1].  The shard's thread. */
 #include "core/core_int.h"
 #include "core/journal.h"
+#include "core/replay.h"
 #include "core/share.h"
 
 enum { RETRY_JITTER_PERCENT = 10 };
@@ -79,8 +80,9 @@ void session_settle(struct session *s, struct inflight_entry *e)
 /* The window has moved: what waits can be pulled. */
 static void window_moved(struct cconn *c)
 {
-    if (!c->blocked && (c->session->queue.count || c->session->unsent_count || c->session->rjobs))
-        conn_ready(c, CORE_EV_OUTPUT);
+    const struct session *s = c->session;
+    bool more = s->queue.count || s->unsent_count || s->rjobs;
+    if (!c->blocked && (more || (s->replays && replays_can_step(c)))) conn_ready(c, CORE_EV_OUTPUT);
 }
 
 static int on_puback(struct cconn *c, const struct mqtt_ack *a)
@@ -172,7 +174,8 @@ void session_unsent_all(struct session *s)
 void session_resumed(struct session *s)
 {
     if (s->out.count) session_retry_arm(s);
-    if (s->unsent_count || s->queue.count || s->rjobs) conn_ready(s->conn, CORE_EV_OUTPUT);
+    if (s->unsent_count || s->queue.count || s->rjobs || s->replays)
+        conn_ready(s->conn, CORE_EV_OUTPUT);
 }
 
 static uint64_t retry_after(struct core *core, const struct inflight_entry *e)

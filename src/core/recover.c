@@ -9,6 +9,8 @@
  * Nothing is journaled, sent or mailed meanwhile.  The shard's thread, or any before it runs. */
 #include "core/recover_int.h"
 
+#include "core/history.h"
+#include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
 
@@ -47,22 +49,7 @@ static struct session *find(const struct recovery *r, uint64_t sid)
 static void pub_of_body(const struct recovery *r, struct bytes body, uint64_t seq, uint64_t sid,
                         struct pub *p)
 {
-    struct msg m;
-    ASSERT(body.n >= sizeof m);
-    memcpy(&m, body.p, sizeof m); /* records are not aligned as it is */
-    struct rd rd = rd_of(bytes_skip(body, sizeof m));
-    *p = (struct pub){.seq = seq,
-                      .created_ms = m.created_ms,
-                      .expiry_s = m.expiry_s,
-                      .qos = m.qos,
-                      .retain = m.retain,
-                      .origin = r->core->shard};
-    p->topic = rd_take(&rd, m.topic_len);
-    p->props = rd_take(&rd, m.props_len);
-    ASSERT(rd_ok(&rd));
-    p->payload = bytes_skip(body, sizeof m + m.topic_len + m.props_len);
-    if (m.has_from) msg_cut_from(&p->payload, &p->who);
-    p->hash = hash_bytes(p->topic, r->core->seed);
+    pub_of_bytes(r->core, body, seq, p); /* records are not aligned as it is */
     p->from = sid ? find(r, sid) : NULL; /* for No Local */
 }
 
@@ -129,9 +116,10 @@ static void on_message(struct recovery *r, const struct store_record *rec)
     }
     if (flags & PREFIX_WILL) will_came(r, t.sid);
     if (t.later || t.remote) tail_add(r, &t, rec->body);
-    if (t.later) return;
     struct pub p;
     pub_of_body(r, rec->body, rec->seq, t.sid, &p);
+    history_restore_message(r->core, rec->shard, &p);
+    if (t.later) return;
     retain(r, &p);
     route(r, &p, rec->shard);
 }
@@ -226,6 +214,7 @@ static void on_run(struct recovery *r, unsigned stream, struct rd *rd)
     uint32_t format = mail_u32(rd), shards = mail_u32(rd);
     uint64_t seed = mail_u64(rd);
     run_ends(r);
+    history_restore_run(r->core);
     if (format > JOURNAL_FORMAT || shards == 0 || shards > CORE_MAX_SHARDS) r->rc = E_INVALID;
     if (r->rc < 0) return;
     for (uint32_t i = 0; i < r->core->slot_count; i++) {
@@ -396,9 +385,12 @@ static void on_sent(struct recovery *r, struct session *s, struct rd *rd)
     struct outq_item item;
     struct inflight_entry *e = inflight_find(&s->out, id);
     if (e) session_settle(s, e);
-    if (seq == 0 || !queue_take(r, s, seq, &item)) {
-        item = get_options(r, s, rd);
-        if (seq) item.ref = store_hold(core->store, seq, NULL);
+    bool queued = seq && queue_take(r, s, seq, &item);
+    if (!queued || s->replays) {
+        struct outq_item said = get_options(r, s, rd);
+        if (!queued) item = said;
+        if (!queued && seq) item.ref = store_hold(core->store, seq, NULL);
+        if (rd_left(rd)) replay_restore_sent(s, mail_u64(rd), seq);
     }
     enum inflight_state state = seq == 0        ? INFLIGHT_WAIT_PUBCOMP
                                 : item.qos == 1 ? INFLIGHT_WAIT_PUBACK
@@ -415,6 +407,17 @@ static void on_sent(struct recovery *r, struct session *s, struct rd *rd)
         e->flags |= OUTQ_STORED | OUTQ_COLD;
     }
     core->stats.inflight++;
+}
+
+static void on_history(struct recovery *r, unsigned stream, struct rd *rd)
+{
+    history_restore(r->core, stream, rd);
+}
+
+static void on_replay(struct recovery *r, struct session *s, struct rd *rd)
+{
+    (void)r;
+    replay_restore(s, rd);
 }
 
 static void on_rec(struct recovery *r, struct session *s, struct rd *rd)
@@ -593,15 +596,15 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         [J_RUN] = on_run,           [J_META] = on_meta,         [J_ARRIVED] = on_arrived,
         [J_ROUTED] = on_routed,     [J_SNAP] = on_snap,         [J_SNAP_STATE] = on_snap_state,
         [J_SNAP_END] = on_snap_end, [J_RETAINED] = on_retained, [J_GIVEN] = groups_given,
-        [J_HANDED] = groups_handed, [J_WAITS] = groups_waits,
+        [J_HANDED] = groups_handed, [J_WAITS] = groups_waits,   [J_HISTORY] = on_history,
     };
     static void (*const of_session[J_KINDS])(struct recovery *, struct session *, struct rd *) = {
-        [J_END] = on_end,         [J_SUB] = on_sub,     [J_UNSUB] = on_unsub,
-        [J_JOIN] = on_join,       [J_LEAVE] = on_leave, [J_SENT] = on_sent,
-        [J_REC] = on_rec,         [J_ACKED] = on_acked, [J_DROP] = on_drop,
-        [J_QUEUED] = on_queued,   [J_IN2] = on_in2,     [J_IN2_DONE] = on_in2_done,
-        [J_BACKLOG] = on_backlog, [J_FULL] = on_full,   [J_ROOM] = on_room,
-        [J_MOVED] = on_moved,
+        [J_END] = on_end,         [J_SUB] = on_sub,       [J_UNSUB] = on_unsub,
+        [J_JOIN] = on_join,       [J_LEAVE] = on_leave,   [J_SENT] = on_sent,
+        [J_REC] = on_rec,         [J_ACKED] = on_acked,   [J_DROP] = on_drop,
+        [J_QUEUED] = on_queued,   [J_IN2] = on_in2,       [J_IN2_DONE] = on_in2_done,
+        [J_BACKLOG] = on_backlog, [J_FULL] = on_full,     [J_ROOM] = on_room,
+        [J_MOVED] = on_moved,     [J_REPLAY] = on_replay,
     };
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
     if (kind < J_KINDS && of_shard[kind]) {
@@ -731,10 +734,12 @@ static void begin(struct core *core)
         journal_run(core);
         core_flush(core);
     }
+    history_begin(core);
     for (uint32_t i = 0; i < core->slot_count; i++) {
         struct session *s = core->slots[i].session;
         if (s == NULL) continue;
         journal_meta(s);
+        replays_recovered(s);
         share_warm(s);
         share_rejoin(s);
     }

@@ -7,6 +7,7 @@
 #include "core/retained.h"
 
 #include "core/access.h"
+#include "core/history.h"
 #include "core/mailbox.h"
 #include "core/wished.h"
 
@@ -157,7 +158,7 @@ void retained_sweep(struct core *core)
 /* ---- jobs ---- */
 
 struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, uint8_t qos,
-                      uint32_t subid, const struct wish_filters *filters)
+                      uint32_t subid, const struct wish_filters *filters, bool outside)
 {
     struct core *core = s->core;
     struct rjob *job = mem_calloc(1, sizeof *job + filter.n);
@@ -175,6 +176,7 @@ struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, 
     job->subid = subid;
     job->shard = core->shard;
     job->hold = true;
+    job->outside = outside;
     job->qos = qos;
     job->filter_len = (uint16_t)filter.n;
     memcpy(job->filter, filter.p, filter.n);
@@ -287,6 +289,7 @@ bool rjobs_can_step(const struct cconn *c)
 static bool job_wants(struct core *core, const struct rjob *job, const struct pub *p)
 {
     struct wish_event event;
+    if (job->outside && history_of(core, p->topic)) return false;
     wish_event_init(&event, core, p);
     return job->filters == NULL || wish_passes(&event, job->filters);
 }

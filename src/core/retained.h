@@ -23,10 +23,10 @@ unsigned retained_owner(const struct core *core, uint64_t topic_hash);
 /* Sets, replaces or (empty payload [MQTT-3.3.1-6]) removes; this shard owns the topic and p is
  * stored. */
 void retained_set(struct core *core, struct pub *p);
-/* A job for one SUBSCRIBE entry; held until rjobs_start().  Takes its own references to filters.
- * NULL without memory. */
+/* A job for one SUBSCRIBE entry (outside: without what a history has, which is replayed); held
+ * until rjobs_start().  Takes its own references to filters. NULL without memory. */
 struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, uint8_t qos,
-                      uint32_t subid, const struct wish_filters *filters);
+                      uint32_t subid, const struct wish_filters *filters, bool outside);
 void rjobs_start(struct session *s);
 void rjobs_free(struct session *s);
 /* After UNSUBSCRIBE [MQTT-3.10.4-2]. */

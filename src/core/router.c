@@ -1,7 +1,9 @@
 /* Routing: from a topic to the sessions, groups and shards that want it, with a cache of routes,
  * and the fan-out of one message.  The shard's thread. */
 #include "core/core_int.h"
+#include "core/history.h"
 #include "core/mailbox.h"
+#include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
 #include "core/wished.h"
@@ -52,6 +54,26 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
                       .who = msg_publisher(b),
                       .origin = core->shard,
                       .blob = b};
+    p->hash = hash_bytes(p->topic, core->seed);
+}
+
+void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p)
+{
+    struct msg m;
+    ASSERT(body.n >= sizeof m);
+    memcpy(&m, body.p, sizeof m);
+    struct rd rd = rd_of(bytes_skip(body, sizeof m));
+    *p = (struct pub){.seq = seq,
+                      .created_ms = m.created_ms,
+                      .expiry_s = m.expiry_s,
+                      .qos = m.qos,
+                      .retain = m.retain,
+                      .origin = core->shard};
+    p->topic = rd_take(&rd, m.topic_len);
+    p->props = rd_take(&rd, m.props_len);
+    ASSERT(rd_ok(&rd));
+    p->payload = bytes_skip(body, sizeof m + m.topic_len + m.props_len);
+    if (m.has_from) msg_cut_from(&p->payload, &p->who);
     p->hash = hash_bytes(p->topic, core->seed);
 }
 
@@ -259,6 +281,7 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
     uint32_t cap = r->target_cap;
     *r = (struct route){.hash = hash,
                         .generation = core->generation,
+                        .history = (uint8_t)history_of(core, topic),
                         .topic_len = (uint16_t)topic.n,
                         .targets = targets,
                         .target_cap = cap};
@@ -285,9 +308,11 @@ static uint32_t resolve(struct core *core, const struct pub *p, const struct rou
     for (uint32_t i = 0; i < r->target_count; i++) {
         struct target new = r->targets[i], *t = NULL;
         if (new.kind == TARGET_WISHED) {
-            if (!wish_passes(&event, &new.to.wished->filters)) continue;
-            new.to.session = new.to.wished->head.sub.owner.session;
-            new.kind = TARGET_SESSION;
+            struct wsub *ws = new.to.wished;
+            if (!wish_passes(&event, &ws->filters)) continue;
+            /* Replays one by one: what is live for others may still be the past for them. */
+            new.kind = r->history && ws->replay ? TARGET_REPLAY : TARGET_SESSION;
+            if (new.kind == TARGET_SESSION) new.to.session = ws->head.sub.owner.session;
         }
         if (new.kind == TARGET_SESSION)
             t = target_of_session(core, core->resolved, count, new.to.session, new.no_local);
@@ -315,9 +340,14 @@ bool router_deliver(struct core *core, struct pub *p, const struct route *r)
             share_dispatch(core, t->to.group, p);
             continue;
         }
-        struct session *s = t->to.session;
-        if (UNLIKELY(t->no_local && s == p->from)) continue;        /* [MQTT-3.8.3-3] */
         uint8_t qos = upgrade || t->qos < p->qos ? t->qos : p->qos; /* [MQTT-3.8.4-8] */
+        bool replays = t->kind == TARGET_REPLAY;
+        struct session *s = replays ? t->to.wished->head.sub.owner.session : t->to.session;
+        if (UNLIKELY(t->no_local && s == p->from)) continue; /* [MQTT-3.8.3-3] */
+        if (UNLIKELY(replays)) {
+            replay_live(core, p, t->to.wished, qos, &images);
+            continue;
+        }
         unsigned flags =
             p->retain && t->retain_as_published ? OUTQ_RETAIN : 0; /* [MQTT-3.3.1-12] */
         deliver(core, p, s, qos, flags, t->subid, &images);

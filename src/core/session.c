@@ -8,6 +8,7 @@
 #include "core/access.h"
 #include "core/core_int.h"
 #include "core/journal.h"
+#include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
 
@@ -67,7 +68,8 @@ static void will_send(struct session *s, bool ends)
                     .origin_session = s->id};
     const struct route *r = route_get(core, p.topic, p.hash);
     p.remote = r->remote;
-    int rc = p.retain || r->durable ? pub_store(core, &p) : 0;
+    p.history = r->history;
+    int rc = p.retain || r->durable || r->history ? pub_store(core, &p) : 0;
     bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;
     if (rc == E_NOMEM) {
         core->stats.publish_dropped++;
@@ -212,6 +214,7 @@ struct session *session_detach_for(struct session *s, bool ends)
     share_online(s, false);
     s->held_count = 0; /* what was not sent is sent again */
     session_unsent_all(s);
+    replays_away(s);
     session_cool(s);
     outq_trim(&s->queue);
     inflight_trim(&s->out);

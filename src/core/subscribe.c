@@ -3,6 +3,7 @@
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
 #include "core/wished.h"
@@ -25,6 +26,7 @@ struct order {
     struct wish wish;            /* what the packet's properties say, of every entry */
     bool twice;                  /* one of them is there twice */
     struct wish_filters filters; /* of the entry that is looked at */
+    struct replay_order replay;  /* the same */
     char why[WHY_SIZE];          /* an entry was refused: the Reason String; "" = none */
     const char *error;           /* and the value of filter-error, if it was a filter; or NULL */
 };
@@ -60,6 +62,18 @@ static void log_fault(const struct order *o, const struct filter_error *error, s
         core_log(core, LOG_T_WARNING, "Client %s:   %*s^", id, (int)error->column - 1, "");
 }
 
+static uint8_t check_replay(struct order *o, const struct wish *w, struct bytes filter)
+{
+    const char *why = "";
+    int rc = replay_order(o->s->core, w, filter, &o->replay, &why);
+    if (rc == 0) return 0;
+    if (rc == E_MALFORMED) why = "a percent sign wants two hexadecimal digits";
+    if (rc != E_NOMEM) explain(o, "replay: %s", why);
+    return rc == E_NOMEM       ? MQTT_QUOTA_EXCEEDED
+           : rc == E_MALFORMED ? MQTT_TOPIC_FILTER_INVALID
+                               : MQTT_IMPLEMENTATION_ERROR;
+}
+
 static uint8_t check_filter(struct order *o, const struct wish *w)
 {
     struct core *core = o->s->core;
@@ -90,8 +104,7 @@ static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
         explain(o, "replay is not for groups and queues");
         return MQTT_IMPLEMENTATION_ERROR;
     }
-    if (w->when.p || w->replay.p || w->replay_until.p || w->replay_end.p || w->queue.n ||
-        w->ack_deadline.p || w->max_deliveries.p || w->backoff.p) {
+    if (w->queue.n || w->ack_deadline.p || w->max_deliveries.p || w->backoff.p) {
         explain(o, "not available in this version");
         return MQTT_IMPLEMENTATION_ERROR;
     }
@@ -188,6 +201,7 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     journal_sub(s, sub, filter);
     interest_changed(core, sub->filter, filter, locals, durables);
     core->generation++;
+    if (sub->wished && o->replay.wanted) return replay_begin(wsub_of(sub), filter, &o->replay);
     return 0;
 }
 
@@ -223,6 +237,8 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     uint8_t qos = (uint8_t)min_u64(e->qos, c->listener->max_qos);
     bool is_new = false;
     int rc = mounted(c, &filter);
+    refusal = rc == 0 ? check_replay(o, &w, filter) : 0;
+    if (refusal) return refusal;
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL) && access_denies_filter(c, filter)) {
         core->stats.denied_subscribe++;
         return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
@@ -235,6 +251,8 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     }
     if (rc == E_FULL && wish_over_quota(o->s, &w))
         explain(o, "filter: this client has as many as it may");
+    else if (rc == E_FULL && o->replay.wanted)
+        explain(o, "replay: this client has as many as it may");
     if (rc < 0) return rc == E_TOPIC_FILTER ? MQTT_TOPIC_FILTER_INVALID : MQTT_QUOTA_EXCEEDED;
     core_log(core, LOG_T_SUBSCRIBE, "%s %u %.*s", o->s->client_id, qos, (int)e->filter.n,
              (const char *)e->filter.p);
@@ -242,7 +260,7 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
         e->retain_handling == 0 || (e->retain_handling == 1 && is_new); /* [MQTT-3.3.1-9..11] */
     uint64_t variant = wished_variant(core, &w);
     if (shared != 0 && retained &&
-        rjob_add(o->s, filter, variant, qos, o->subid, &o->filters) == NULL)
+        rjob_add(o->s, filter, variant, qos, o->subid, &o->filters, o->replay.wanted) == NULL)
         core->stats.dropped_no_memory++;
     return qos;
 }
@@ -344,6 +362,17 @@ int conn_handle_unsubscribe(struct cconn *c, struct bytes body)
                            bytes_of(reasons, m.count), (struct bytes){0}); /* [MQTT-3.10.4-4], -5 */
     interest_reply(c, bytes_of(reply, (size_t)(end - reply)));
     return 0;
+}
+
+void subscription_end(struct session *s, struct sub *sub)
+{
+    uint8_t *text = core_scratch(s->core, SCRATCH_TOPIC, MQTT_TOPIC_MAX);
+    if (text == NULL) return; /* it just brings nothing more */
+    struct bytes filter = bytes_of(text, trie_filter_text(sub, (char *)text));
+    struct wish w;
+    wish_get(sub_block(sub), &w);
+    journal_unsub(s, filter, w.prefix);
+    plain_unsubscribe(s, sub, filter);
 }
 
 void session_unsubscribe_all(struct session *s)

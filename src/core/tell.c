@@ -19,6 +19,14 @@ bool tell_asked(const uint32_t **ids, uint32_t *count, uint32_t *room)
     return true;
 }
 
+uint32_t tell_plain(struct core *core, uint32_t subid)
+{
+    uint32_t room[SUBID_MAX], count;
+    const uint32_t *ids = subid_list(core, &subid, &count);
+    (void)tell_asked(&ids, &count, room);
+    return count ? ids[0] : 0;
+}
+
 int tell_props(struct core *core, const struct tell *t, struct bytes *props)
 {
     if (t->seq == 0 && t->attempt < 2) return 0;

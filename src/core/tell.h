@@ -19,6 +19,9 @@ struct tell {
  * among them. */
 bool tell_asked(const uint32_t **ids, uint32_t *count, uint32_t *room);
 
+/* One of the identifiers other than SUBID_TOLD; 0: there is none. */
+uint32_t tell_plain(struct core *core, uint32_t subid);
+
 /* props with what is to be told, in scratch memory that is good until the next call; the same props
  * when nothing is.  E_NOMEM. */
 MUST_USE int tell_props(struct core *core, const struct tell *t, struct bytes *props);

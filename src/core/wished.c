@@ -1,6 +1,7 @@
 /* What becomes of wishes, see wished.h. */
 #include "core/wished.h"
 
+#include "core/replay.h"
 #include <stdio.h>
 
 /* ---- filters ---- */
@@ -145,6 +146,7 @@ int wished_set(struct core *core, struct wsub *ws, const struct wish *w,
 
 void wished_fini(struct core *core, struct wsub *ws)
 {
+    replay_end(core, ws);
     mem_free(ws->block);
     ws->block = NULL;
     wish_filters_fini(core, &ws->filters);

@@ -59,6 +59,7 @@ struct wsub {
     uint32_t block_len;
     uint8_t *block; /* wish_put(), owned */
     struct wish_filters filters;
+    struct replay *replay; /* owned; NULL: it has none */
 };
 
 static inline struct wsub *wsub_of(const struct sub *s)

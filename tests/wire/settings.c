@@ -36,6 +36,7 @@ static const struct setting configs[] = {
     CONFIG("max_topic_levels", NUMBER, max_topic_levels),
     CONFIG("max_subscriptions", NUMBER, max_subscriptions),
     CONFIG("max_filters_per_client", NUMBER, max_filters_per_client),
+    CONFIG("max_replays_per_client", NUMBER, max_replays_per_client),
     CONFIG("max_retained_messages", NUMBER, max_retained_messages),
     CONFIG("max_retained_bytes", SIZE, max_retained_bytes),
     CONFIG("output_soft_limit", SIZE, output_soft_bytes),
@@ -74,6 +75,7 @@ static const struct setting stats[] = {
     STAT(bytes_received),
     STAT(bytes_sent),
     STAT(publish_received),
+    STAT(history_missed),
     STAT(filter_matched),
     STAT(filter_missed),
     STAT(filter_errors),
@@ -208,8 +210,34 @@ static bool config_acl(struct talk *t, struct bytes text)
     return true;
 }
 
+/* "FILTER max_age=1h max_bytes=1k max_messages=5 max_per_topic=2", one more; or "none". */
+static bool config_history(struct talk *t, const struct fields *words)
+{
+    struct core_config *cfg = world_config(t->world);
+    struct core_history *all = arena_alloc(&t->arena, (cfg->history_count + 1) * sizeof *all);
+    struct core_history *h = &all[cfg->history_count];
+    for (uint32_t i = 0; i < cfg->history_count; i++) all[i] = cfg->histories[i];
+    h->filter = (const char *)arena_copy(&t->arena, words->items[1].text).p;
+    for (size_t i = 2; i < words->count; i++) {
+        const struct field *f = &words->items[i];
+        uint64_t v;
+        bool right = field_is(f, "max_age") ? duration_read(f->text, &v) : size_read(f->text, &v);
+        if (field_is(f, "max_age")) h->max_age_ms = v;
+        if (field_is(f, "max_bytes")) h->max_bytes = v;
+        if (field_is(f, "max_messages")) h->max_messages = v;
+        if (field_is(f, "max_per_topic")) h->max_per_topic = (uint32_t)v;
+        if (!right || f->name.n == 0) return talk_fail(t, "history: a limit is not right");
+    }
+    cfg->histories = all;
+    cfg->history_count = strcmp(h->filter, "none") == 0 ? 0 : cfg->history_count + 1;
+    world_configure(t->world);
+    return true;
+}
+
 bool setting_config(struct talk *t, const struct fields *words)
 {
+    if (words->count > 1 && bytes_eq(words->items[0].text, bytes_str("history")))
+        return config_history(t, words);
     if (words->count && bytes_eq(words->items[0].text, bytes_str("login_delay")))
         return login_delay(t, words);
     if (words->count != 2) return talk_fail(t, "config wants a name and a value");

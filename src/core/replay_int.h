@@ -1,0 +1,39 @@
+/* Replay's own: replay.c has its life, replay_read.c reads the log for it. */
+#ifndef CORE_REPLAY_INT_H
+#define CORE_REPLAY_INT_H
+
+#include "core/history.h"
+#include "core/replay.h"
+#include "core/wished.h"
+
+enum replay_state { REPLAY_HELD, REPLAY_READING, REPLAY_JOINING, REPLAY_LIVE, REPLAY_FENCING };
+
+struct replay {
+    struct replay *next; /* of the session */
+    struct session *session;
+    struct wsub *ws;
+    uint32_t id; /* in fences */
+    uint8_t state;
+    struct list dirty; /* in core->replays_dirty while its state is not in the journal */
+    bool end_told;
+    struct replay_order order;
+    uint64_t accepted;       /* the log's end at SUBSCRIBE: before it is history */
+    uint64_t position;       /* what is before has been sent, or passed over */
+    uint64_t live_from, cut; /* see replay.h */
+    struct store_reader *reader;
+    struct outq held; /* JOINING: live messages, as the session's queue has them */
+    uint16_t filter_len;
+    uint8_t filter[];
+};
+
+static inline struct bytes replay_filter(const struct replay *r)
+{
+    return bytes_of(r->filter, r->filter_len);
+}
+
+void replay_changed(struct replay *r); /* to be journaled when the turn ends */
+void replay_release_held(struct replay *r);
+/* The same after a restart. */
+uint64_t replay_name(const struct replay *r);
+
+#endif

@@ -1,0 +1,184 @@
+/* Replays read the log, see replay.h: pulled by the connection's output as the client takes it. */
+#include "core/replay_int.h"
+
+#include "core/access.h"
+#include "core/journal.h"
+#include "core/tell.h"
+
+static void later(struct cconn *c)
+{
+    if (c->fetching.next == NULL) list_push(&c->core->fetching, &c->fetching);
+}
+
+/* ---- opening ---- */
+
+static bool is_limited(const struct replay *r)
+{
+    return r->order.last || history_limits_of_all(r->session->core).per_topic != STORE_ALL;
+}
+
+/* store_query.wants */
+static uint32_t wants(void *ctx, struct bytes topic)
+{
+    const struct replay *r = ctx;
+    const struct core *core = r->session->core;
+    if (!mqtt_topic_matches(replay_filter(r), topic)) return STORE_NONE;
+    unsigned policy = history_of(core, topic);
+    if (policy == 0) return STORE_NONE;
+    if (r->position >= r->accepted) return STORE_ALL; /* what came since was promised */
+    uint32_t most = history_limits(core, policy).per_topic;
+    return r->order.last ? (uint32_t)min_u64(most, r->order.last) : most;
+}
+
+static int open_reader(struct replay *r)
+{
+    struct core *core = r->session->core;
+    struct history_limits limits = history_limits_of_all(core);
+    struct store_query q = {.from_seq = max_u64(r->position, limits.first_seq),
+                            .to_seq = UINT64_MAX,
+                            .from_ms = max_u64(r->order.from_ms, limits.first_ms),
+                            .to_ms = r->order.to_ms,
+                            .wants = wants,
+                            .ctx = r};
+    if (core->histories == NULL) q.from_seq = r->position; /* they went by a reload */
+    if (r->order.span) q.to_seq = r->order.to_seq + 1;
+    /* The last ones are counted from where the history begins, also when this goes on in it. */
+    if (r->position < r->accepted && is_limited(r)) {
+        q.last_seq = r->accepted;
+        q.from_seq = max_u64(r->order.from_seq, limits.first_seq);
+    }
+    if (!mqtt_topic_has_wildcard(replay_filter(r))) q.topic = replay_filter(r);
+    return store_read_open(core->store, &r->reader, &q);
+}
+
+/* ---- ends ---- */
+
+/* One empty message on $replay/end. */
+static void tell_end(struct cconn *c, struct replay *r)
+{
+    if (!r->order.tells_end || r->end_told) return;
+    r->end_told = true;
+    deliver_note(c, bytes_str("$replay/end"), tell_plain(c->core, r->ws->head.sub.subid));
+}
+
+static void span_ends(struct cconn *c, struct replay *r)
+{
+    tell_end(c, r);
+    subscription_end(c->session, &r->ws->head.sub);
+}
+
+static void queue_held(struct replay *r)
+{
+    struct session *s = r->session;
+    struct outq_walk walk;
+    outq_walk_from(&walk, &r->held, 0);
+    for (const struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;)
+        if (item_seq(s->core, item)) journal_queued(s, item);
+    if (r->held.count) outq_append(&s->queue, &r->held);
+    r->held = (struct outq){0};
+    checkpoint_queue_moved(s->core, s);
+}
+
+/* Nothing more is safe just now.  Whether that changed something. */
+static bool caught_up(struct cconn *c, struct replay *r)
+{
+    struct core *core = c->core;
+    uint64_t position = store_read_position(r->reader);
+    if (r->order.span) {
+        if (position > r->order.to_seq) {
+            span_ends(c, r);
+            return true;
+        }
+    } else if (r->state == REPLAY_READING && position >= r->accepted) {
+        r->state = REPLAY_JOINING;
+        r->live_from = store_end(core->store);
+    }
+    if (r->state != REPLAY_JOINING || position < r->live_from) {
+        later(c);
+        return false;
+    }
+    tell_end(c, r);
+    queue_held(r);
+    r->position = r->live_from;
+    r->state = REPLAY_LIVE;
+    store_read_close(&r->reader);
+    replay_changed(r);
+    return true;
+}
+
+/* ---- messages ---- */
+
+static bool is_for(struct core *core, struct replay *r, const struct pub *p)
+{
+    const struct sub *sub = &r->ws->head.sub;
+    struct history_limits limits = history_limits(core, history_of(core, p->topic));
+    struct wish_event event;
+    if (p->seq < limits.first_seq || p->created_ms < limits.first_ms) return false;
+    if (sub->no_local &&
+        bytes_eq(p->who.client_id, bytes_of(r->session->client_id, r->session->client_id_len)))
+        return false; /* [MQTT-3.8.3-3] */
+    wish_event_init(&event, core, p);
+    return wish_passes(&event, &r->ws->filters);
+}
+
+static void give(struct cconn *c, struct replay *r, const struct store_record *rec)
+{
+    struct core *core = c->core;
+    const struct sub *sub = &r->ws->head.sub;
+    struct pub p;
+    uint64_t before = r->position;
+    pub_of_bytes(core, rec->body, rec->seq, &p);
+    r->position = rec->seq + 1;
+    replay_changed(r);
+    /* What the last ones are counted from may lie before where this goes on. */
+    if (rec->seq < before || history_of(core, p.topic) == 0 || !is_for(core, r, &p)) return;
+    bool upgrade = core->cfg.upgrade_outgoing_qos;
+    uint8_t qos = upgrade || sub->qos < p.qos ? sub->qos : p.qos;
+    deliver_replayed(c, &p, qos, rec->seq < r->accepted ? OUTQ_RETAIN : 0, sub->subid,
+                     replay_name(r));
+    blob_unref(p.blob);
+}
+
+static bool may_step(const struct cconn *c, const struct replay *r)
+{
+    if (r->state != REPLAY_READING && r->state != REPLAY_JOINING) return false;
+    return r->ws->head.sub.qos == 0 || conn_window_open(c);
+}
+
+/* Whether it did something. */
+static bool step(struct cconn *c, struct replay *r)
+{
+    struct store_record rec;
+    int rc = r->reader ? 0 : open_reader(r);
+    if (rc == 0) rc = store_read_next(r->reader, &rec);
+    if (rc == 0) {
+        give(c, r, &rec);
+        return true;
+    }
+    if (rc == E_NOTFOUND) return caught_up(c, r);
+    if (rc != E_FULL) {
+        later(c);
+        return false;
+    }
+    core_log(c->core, LOG_T_WARNING, "Client %s: replay: more topics than can be looked through.",
+             c->session->client_id);
+    c->core->stats.refused_limit++;
+    span_ends(c, r);
+    return true;
+}
+
+bool replays_can_step(const struct cconn *c)
+{
+    for (const struct replay *r = c->session->replays; r; r = r->next)
+        if (may_step(c, r)) return c->fetching.next == NULL;
+    return false;
+}
+
+bool replays_step(struct cconn *c)
+{
+    struct session *s = c->session;
+    if (s->held_count) return false; /* a QoS 2 delivery goes first */
+    for (struct replay *r = s->replays; r; r = r->next)
+        if (may_step(c, r) && step(c, r)) return true;
+    return false;
+}
