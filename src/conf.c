@@ -83,6 +83,7 @@ void conf_free(struct conf **conf)
     mem_free(c->password_files);
     for (size_t i = 0; i < c->token_count; i++) conf_tokens_fini(&c->tokens[i]);
     mem_free(c->tokens);
+    conf_histories_fini(c);
     acl_free(&c->acl);
     mem_free(c->acl_file);
     mem_free(c->pid_file);

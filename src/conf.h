@@ -56,6 +56,7 @@ struct conf {
     struct acl *acl; /* of acl_file; core.acl is the same; NULL: none */
     char *acl_file;
     struct core_config core;
+    struct core_history *histories; /* core.histories; strings owned here */
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */

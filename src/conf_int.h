@@ -16,6 +16,7 @@ enum {
     CONF_MAX_ACL_BYTES = 16 << 20, /* by programs */
     CONF_MAX_DEPTH = 10,           /* include_dir within include_dir; mosquitto's own limit */
     CONF_MAX_FILES = 1000,         /* all files of one configuration */
+    CONF_MAX_HISTORIES = 64,       /* a topic that is new is compared with each */
     CONF_MAX_LISTENERS = 64,       /* each costs a socket per shard */
     CONF_MAX_PREFIX = 50,          /* of client ids, as mosquitto */
     CONF_MAX_NAME = 200,           /* bytes of persistence_file: longer names are made from it */
@@ -175,6 +176,11 @@ int conf_apply_log_type(struct conf_reader *r, const struct conf_directive *d, c
 int conf_apply_log_format(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_log_facility(struct conf_reader *r, const struct conf_directive *d,
                             const char *value);
+/* conf_history.c */
+int conf_apply_history(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_history_limit(struct conf_reader *r, const struct conf_directive *d,
+                             const char *value);
+void conf_histories_fini(struct conf *c);
 /* conf_tls.c */
 int conf_apply_tls_text(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_tls_version(struct conf_reader *r, const struct conf_directive *d,

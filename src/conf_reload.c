@@ -50,6 +50,11 @@ unsigned conf_restart_needed(const struct conf *running, const struct conf *want
         say(ctx, d->name);
         found++;
     }
+    /* Without a log nothing can be read again, and there is none unless one is asked for. */
+    if (!running->persistence && !running->core.history_count && wanted->core.history_count) {
+        say(ctx, "history");
+        found++;
+    }
     if (conf_listeners_same(running, wanted)) return found;
     say(ctx, "listener");
     return found + 1;

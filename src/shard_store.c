@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { FINISH_MS = 2000 };
+enum { FINISH_MS = 2000, MEMORY_CHECKPOINT = 16 << 20 };
 
 static void on_wake(void *ctx, unsigned door)
 {
@@ -48,7 +48,7 @@ static int log_open_doors(struct shard_set *set, const struct conf *conf, const 
         .durability = conf->durability.kind,
         .interval_ms = conf->durability.interval_ms,
         .segment_bytes = conf->store_segment_bytes,
-        .checkpoint_bytes = conf->store_checkpoint_bytes,
+        .checkpoint_bytes = folder ? conf->store_checkpoint_bytes : MEMORY_CHECKPOINT,
         .describe = describe,
         .wake = on_wake,
         .log = on_log,
@@ -56,6 +56,7 @@ static int log_open_doors(struct shard_set *set, const struct conf *conf, const 
     };
     struct store_log_report report;
     int rc = store_log_open(doors, set->count, &options, &report);
+    if (folder == NULL) return rc;
     if (rc == E_EXISTS)
         log_printf(set->log, LOG_T_ERROR, "Error: another process uses the store in %s.", folder);
     else if (rc == E_INVALID)
@@ -74,10 +75,12 @@ static int log_open_doors(struct shard_set *set, const struct conf *conf, const 
 int shards_store_open(struct shard_set *set, const struct conf *conf, const char *folder)
 {
     struct store *doors[CORE_MAX_SHARDS] = {NULL};
-    int rc = folder ? log_open_doors(set, conf, folder, doors) : 0;
+    set->on_disk = folder != NULL;
+    bool logs = folder || conf->core.history_count; /* what is to be read again needs a log */
+    int rc = logs ? log_open_doors(set, conf, folder, doors) : 0;
     for (unsigned i = 0; i < set->count && rc == 0; i++) {
         set->shards[i].store = doors[i];
-        if (folder == NULL) rc = store_mem_open(&set->shards[i].store, i, set->count);
+        if (!logs) rc = store_mem_open(&set->shards[i].store, i, set->count);
     }
     return rc;
 }
@@ -145,6 +148,6 @@ int shards_recover(struct shard_set *set)
     struct core *cores[CORE_MAX_SHARDS];
     for (unsigned i = 0; i < set->count; i++) cores[i] = set->shards[i].core;
     core_begin(cores, set->count);
-    say_recovered(set, clock_mono_ms() - began);
+    if (set->on_disk) say_recovered(set, clock_mono_ms() - began);
     return 0;
 }

@@ -13,7 +13,8 @@ enum store_durability {
 };
 
 struct store_log_options {
-    const char *folder; /* is made when it is not there */
+    const char *folder; /* is made when it is not there; NULL: in memory, the log ends with its last
+                           door */
     enum store_durability durability;
     uint32_t interval_ms;
     uint64_t segment_bytes;    /* 0: 64 MiB */

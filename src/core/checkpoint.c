@@ -59,7 +59,7 @@ static int vacate(struct core *core, uint64_t *ref)
 static void put_sub(const struct session *s, const struct sub *sub, struct bytes filter)
 {
     journal_sub(s, sub, filter);
-    if (sub->wished) replay_journal(wsub_of(sub), filter);
+    if (sub->wished) replay_journal(wsub_of(sub));
 }
 
 static void put_subs(struct session *s)

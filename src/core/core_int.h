@@ -569,6 +569,12 @@ static inline void images_init(struct images *im, bool share)
     im->used = 0;
     for (int i = 0; i < 4; i++) im->kinds[i].p = NULL;
 }
+/* Recovery routes what another shard had routed than the session's: that one had not, or not yet.
+ */
+static inline bool is_of_other_stream(const struct core *core, const struct session *s)
+{
+    return core->recovery && core->stream != STREAM_ANY && s->stream != core->stream;
+}
 /* One message to one session, now or through its queue.  flags: OUTQ_RETAIN, OUTQ_SHARE (then subid
  * is the member's index). */
 void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,
@@ -579,12 +585,15 @@ void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t
                     uint32_t subid);
 /* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
 void deliver_pull(struct cconn *c);
-/* A message of the past that is sent now; flags: OUTQ_RETAIN.  replay: replay_name(). */
+/* A message of the past that is sent now; flags: OUTQ_RETAIN.  replay: its name. */
 void deliver_replayed(struct cconn *c, struct pub *p, uint8_t qos, unsigned flags, uint32_t subid,
                       uint64_t replay);
 /* Puts a live message where it waits until it is its turn in the session's queue.  E_NOMEM. */
 MUST_USE int deliver_hold(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                           uint32_t subid, struct outq *held);
+/* A live message behind all others of the session, whatever its limits: of those that are on their
+ * way when a replay goes back to reading there are few, and recovery does the same. */
+void deliver_late(struct core *core, struct pub *p, struct session *s, uint8_t qos, uint32_t subid);
 /* An empty message of QoS 0 from the broker to one client, whatever its mount point. */
 void deliver_note(struct cconn *c, struct bytes topic, uint32_t subid);
 /* A retained message to a new subscription [MQTT-3.3.1-8]; takes over the reference to b. */

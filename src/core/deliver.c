@@ -254,6 +254,16 @@ int deliver_hold(struct core *core, struct pub *p, struct session *s, uint8_t qo
     return queue_put(core, p, s, held, &item);
 }
 
+void deliver_late(struct core *core, struct pub *p, struct session *s, uint8_t qos, uint32_t subid)
+{
+    struct outq_item item = {.subid = subid, .qos = qos & 3u};
+    struct cconn *c = s->conn;
+    if (queue_put(core, p, s, &s->queue, &item) < 0)
+        count_drop(core, &core->stats.dropped_no_memory, 0, 0, 0);
+    else if (c && c->state == CONN_UP && !c->blocked)
+        conn_ready(c, CORE_EV_OUTPUT);
+}
+
 static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                     unsigned flags, uint32_t subid)
 {
@@ -400,8 +410,7 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
              uint32_t subid, struct images *im)
 {
     struct cconn *c = s->conn;
-    if (UNLIKELY(core->recovery != NULL) && core->stream != STREAM_ANY && s->stream != core->stream)
-        return; /* that shard has not routed it, or not yet */
+    if (UNLIKELY(is_of_other_stream(core, s))) return;
     if (UNLIKELY(qos == 2 && p->seq == 0 && s->logged)) qos = 1; /* exactly once needs the log */
     if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
     if (UNLIKELY(core->cfg.acl != NULL) && c && !access_may(c, p->topic, p->hash, ACL_READ)) {

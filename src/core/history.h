@@ -25,6 +25,8 @@ static inline unsigned history_of(const struct core *core, struct bytes topic)
 {
     return LIKELY(core->histories == NULL) ? 0 : history_find(core, topic);
 }
+/* The same for a topic that was found to belong to some: with one policy nothing is compared. */
+unsigned history_again(const struct core *core, struct bytes topic);
 /* Whether some topic may match both the filter and a policy's. */
 bool history_meets(const struct core *core, struct bytes filter);
 

@@ -82,7 +82,7 @@ struct journal_member {
 };
 void journal_join(const struct session *s, const struct journal_member *m);
 void journal_leave(const struct session *s, uint32_t mid);
-/* e carries the message `seq`.  replay: the replay_name() of the one that brought it, which goes on
+/* e carries the message `seq`.  replay: the name of the one that brought it, which goes on
  * behind it; 0: none did. */
 void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq,
                   uint64_t replay);

@@ -100,6 +100,9 @@ static struct replay *replay_new(struct wsub *ws, struct bytes filter,
     r->session = s;
     r->ws = ws;
     r->order = *order;
+    struct wish w;
+    wish_get(sub_block(&ws->head.sub), &w);
+    r->name = hash_bytes(filter, hash_bytes(w.prefix, 0));
     r->id = ++s->core->next_token;
     r->live_from = r->cut = UINT64_MAX;
     r->filter_len = (uint16_t)filter.n;
@@ -123,7 +126,7 @@ int replay_begin(struct wsub *ws, struct bytes filter, const struct replay_order
     if (r == NULL) return E_NOMEM;
     r->accepted = store_end(core->store);
     r->position = order->from_seq;
-    replay_changed(r);
+    replay_turns(r, REPLAY_HELD);
     return 0;
 }
 
@@ -137,6 +140,14 @@ void replay_release_held(struct replay *r)
     outq_trim(&r->held);
 }
 
+void replay_queue_held(struct replay *r)
+{
+    struct session *s = r->session;
+    if (r->held.count) outq_append(&s->queue, &r->held);
+    r->held = (struct outq){0};
+    checkpoint_queue_moved(s->core, s);
+}
+
 void replay_end(struct core *core, struct wsub *ws)
 {
     struct replay *r = ws->replay;
@@ -145,7 +156,7 @@ void replay_end(struct core *core, struct wsub *ws)
     ws->replay = NULL;
     store_read_close(&r->reader);
     replay_release_held(r);
-    if (r->dirty.next) list_del(&r->dirty);
+    list_del(&r->dirty);
     struct replay **at = &r->session->replays;
     while (*at != r) at = &(*at)->next;
     *at = r->next;
@@ -168,8 +179,7 @@ static void cut(struct replay *r)
 {
     struct core *core = r->session->core;
     r->cut = r->position = store_end(core->store);
-    r->state = REPLAY_FENCING;
-    replay_changed(r);
+    replay_turns(r, REPLAY_FENCING);
     interest_fence_routed(core, r->session->id, r->id);
 }
 
@@ -179,9 +189,8 @@ void replay_fenced(struct core *core, session_id session, uint32_t id)
     struct replay *r = s ? s->replays : NULL;
     while (r && r->id != id) r = r->next;
     if (r == NULL || r->state != REPLAY_FENCING) return;
-    r->state = REPLAY_READING;
     r->live_from = r->cut = UINT64_MAX;
-    replay_changed(r);
+    replay_turns(r, REPLAY_READING);
     if (s->conn && s->conn->state == CONN_UP && !s->conn->blocked)
         conn_ready(s->conn, CORE_EV_OUTPUT);
 }
@@ -190,8 +199,8 @@ void replay_fenced(struct core *core, session_id session, uint32_t id)
 static void unjoin(struct replay *r)
 {
     replay_release_held(r);
-    r->state = REPLAY_READING;
     r->live_from = UINT64_MAX;
+    replay_turns(r, REPLAY_READING);
 }
 
 static bool is_behind(const struct session *s)
@@ -218,14 +227,22 @@ void replay_live(struct core *core, struct pub *p, struct wsub *ws, uint8_t qos,
         deliver(core, p, s, qos, 0, subid, images);
         return;
     }
-    if (!takes_live(r, p->seq)) return;
+    if (is_of_other_stream(core, s) || !takes_live(r, p->seq)) return;
+    if (core->recovery && qos == 0) return; /* it was sent, or is lost as it may be */
     if (r->state == REPLAY_JOINING) {
         if (r->held.count >= HELD_MAX || deliver_hold(core, p, s, qos, subid, &r->held) < 0)
             unjoin(r);
         return;
     }
-    if (r->state == REPLAY_LIVE && core->recovery == NULL && is_behind(s)) cut(r);
-    deliver(core, p, s, qos, 0, subid, images);
+    bool late = r->state == REPLAY_FENCING || core->recovery;
+    if (!late && is_behind(s)) {
+        cut(r); /* this one was before it */
+        late = true;
+    }
+    if (late)
+        deliver_late(core, p, s, qos, subid);
+    else
+        deliver(core, p, s, qos, 0, subid, images);
 }
 
 void replays_away(struct session *s)
@@ -240,30 +257,48 @@ void replays_away(struct session *s)
 
 /* ---- the journal ---- */
 
-void replay_changed(struct replay *r)
+static void put(const struct replay *r)
+{
+    const struct session *s = r->session;
+    const struct replay_order *o = &r->order;
+    struct bytes filter = replay_filter(r);
+    struct wish w;
+    if (!s->logged || !s->core->journaling) return;
+    wish_get(sub_block(&r->ws->head.sub), &w);
+    uint8_t *d = journal_put(s->core, J_REPLAY, 128 + filter.n + w.prefix.n);
+    if (d == NULL) return;
+    d = mail_put_bytes(mail_put_bytes(mail_put_u64(d, s->sid), filter), w.prefix);
+    d = put_u8(d, r->state);
+    d = put_u8(d, (unsigned)o->span | (unsigned)o->tells_end << 1 | (unsigned)r->end_told << 2);
+    d = mail_put_u64(mail_put_u64(mail_put_u32(d, o->last), o->from_seq), o->to_seq);
+    d = mail_put_u64(mail_put_u64(mail_put_u64(d, o->from_ms), o->to_ms), r->accepted);
+    d = mail_put_u64(mail_put_u64(mail_put_u64(d, r->position), r->live_from), r->cut);
+    journal_put_end(s->core, d);
+}
+
+void replay_moved(struct replay *r)
 {
     struct core *core = r->session->core;
     if (r->session->logged && core->journaling && r->dirty.next == NULL)
         list_push(&core->replays_dirty, &r->dirty);
 }
 
-void replay_journal(const struct wsub *ws, struct bytes filter)
+void replay_turns(struct replay *r, enum replay_state state)
 {
-    const struct replay *r = ws->replay;
-    struct wish w;
-    if (r == NULL || !r->session->logged) return;
-    wish_get(sub_block(&ws->head.sub), &w);
-    struct core *core = r->session->core;
-    uint8_t *d = core->journaling ? journal_put(core, J_REPLAY, 128 + filter.n + w.prefix.n) : NULL;
-    if (d == NULL) return;
-    const struct replay_order *o = &r->order;
-    d = mail_put_bytes(mail_put_bytes(mail_put_u64(d, r->session->sid), filter), w.prefix);
-    d = put_u8(d, r->state);
-    d = put_u8(d, (unsigned)o->span | (unsigned)o->tells_end << 1 | (unsigned)r->end_told << 2);
-    d = mail_put_u64(mail_put_u64(mail_put_u32(d, o->last), o->from_seq), o->to_seq);
-    d = mail_put_u64(mail_put_u64(mail_put_u64(d, o->from_ms), o->to_ms), r->accepted);
-    d = mail_put_u64(mail_put_u64(mail_put_u64(d, r->position), r->live_from), r->cut);
-    journal_put_end(core, d);
+    r->state = (uint8_t)state;
+    list_del(&r->dirty);
+    put(r);
+}
+
+/* What it holds is not in the snapshot: the reader is to bring it. */
+void replay_journal(const struct wsub *ws)
+{
+    struct replay *r = ws->replay;
+    if (r == NULL) return;
+    if (r->state == REPLAY_JOINING)
+        unjoin(r);
+    else
+        put(r);
 }
 
 void replays_flush(struct core *core)
@@ -271,15 +306,8 @@ void replays_flush(struct core *core)
     while (UNLIKELY(!list_empty(&core->replays_dirty))) {
         struct replay *r = CONTAINER_OF(core->replays_dirty.next, struct replay, dirty);
         list_del(&r->dirty);
-        replay_journal(r->ws, replay_filter(r));
+        put(r);
     }
-}
-
-uint64_t replay_name(const struct replay *r)
-{
-    struct wish w;
-    wish_get(sub_block(&r->ws->head.sub), &w);
-    return hash_bytes(replay_filter(r), hash_bytes(w.prefix, 0));
 }
 
 static struct wsub *find(struct session *s, struct bytes filter, uint64_t variant)
@@ -308,6 +336,10 @@ void replay_restore(struct session *s, struct rd *rd)
         s->core->stats.dropped_no_memory++; /* recovery fails by it */
         return;
     }
+    if (r->state == REPLAY_JOINING && state == REPLAY_LIVE)
+        replay_queue_held(r);
+    else if (r->state == REPLAY_JOINING && state != REPLAY_JOINING)
+        replay_release_held(r);
     r->order = o;
     r->state = state;
     r->end_told = bits >> 2 & 1;
@@ -315,13 +347,12 @@ void replay_restore(struct session *s, struct rd *rd)
     r->position = mail_u64(rd);
     r->live_from = mail_u64(rd);
     r->cut = mail_u64(rd);
-    if (state == REPLAY_JOINING) r->state = REPLAY_READING; /* what it held is in nobody's queue */
 }
 
 void replay_restore_sent(struct session *s, uint64_t name, uint64_t seq)
 {
     for (struct replay *r = s->replays; r; r = r->next)
-        if (replay_name(r) == name) r->position = max_u64(r->position, seq + 1);
+        if (r->name == name) r->position = max_u64(r->position, seq + 1);
 }
 
 /* All that was in the log has been routed. */
@@ -329,8 +360,8 @@ void replays_recovered(struct session *s)
 {
     for (struct replay *r = s->replays; r; r = r->next) {
         if (r->state == REPLAY_LIVE) r->position = store_end(s->core->store);
-        r->state = REPLAY_READING;
+        replay_release_held(r);
         r->live_from = r->cut = UINT64_MAX;
-        replay_changed(r);
+        replay_turns(r, REPLAY_READING);
     }
 }

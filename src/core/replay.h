@@ -56,8 +56,8 @@ void replay_fenced(struct core *core, session_id session, uint32_t replay);
 
 /* ---- the journal ---- */
 
-void replays_flush(struct core *core); /* the turn ends: where they are goes to the journal */
-void replay_journal(const struct wsub *ws, struct bytes filter); /* for a checkpoint */
+void replays_flush(struct core *core);      /* the turn ends: where they are goes to the journal */
+void replay_journal(const struct wsub *ws); /* for a checkpoint */
 /* While recovering: J_REPLAY; and J_SENT says that it has sent `seq`. */
 void replay_restore(struct session *s, struct rd *r);
 void replay_restore_sent(struct session *s, uint64_t name, uint64_t seq);

@@ -12,7 +12,8 @@ struct replay {
     struct replay *next; /* of the session */
     struct session *session;
     struct wsub *ws;
-    uint32_t id; /* in fences */
+    uint64_t name; /* of its subscription, the same after a restart */
+    uint32_t id;   /* in fences */
     uint8_t state;
     struct list dirty; /* in core->replays_dirty while its state is not in the journal */
     bool end_told;
@@ -31,9 +32,11 @@ static inline struct bytes replay_filter(const struct replay *r)
     return bytes_of(r->filter, r->filter_len);
 }
 
-void replay_changed(struct replay *r); /* to be journaled when the turn ends */
+/* Its position is to be journaled when the turn ends. */
+void replay_moved(struct replay *r);
+/* Its state is journaled here and now: what is stored and routed before and after differs. */
+void replay_turns(struct replay *r, enum replay_state state);
+void replay_queue_held(struct replay *r);
 void replay_release_held(struct replay *r);
-/* The same after a restart. */
-uint64_t replay_name(const struct replay *r);
 
 #endif

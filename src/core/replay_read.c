@@ -67,43 +67,33 @@ static void span_ends(struct cconn *c, struct replay *r)
     subscription_end(c->session, &r->ws->head.sub);
 }
 
-static void queue_held(struct replay *r)
+/* The reader has come to where live messages begin: those that came meanwhile are next. */
+static void go_live(struct cconn *c, struct replay *r)
 {
-    struct session *s = r->session;
-    struct outq_walk walk;
-    outq_walk_from(&walk, &r->held, 0);
-    for (const struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;)
-        if (item_seq(s->core, item)) journal_queued(s, item);
-    if (r->held.count) outq_append(&s->queue, &r->held);
-    r->held = (struct outq){0};
-    checkpoint_queue_moved(s->core, s);
+    tell_end(c, r);
+    replay_queue_held(r);
+    r->position = r->live_from;
+    store_read_close(&r->reader);
+    replay_turns(r, REPLAY_LIVE);
 }
 
 /* Nothing more is safe just now.  Whether that changed something. */
 static bool caught_up(struct cconn *c, struct replay *r)
 {
-    struct core *core = c->core;
     uint64_t position = store_read_position(r->reader);
-    if (r->order.span) {
-        if (position > r->order.to_seq) {
-            span_ends(c, r);
-            return true;
-        }
-    } else if (r->state == REPLAY_READING && position >= r->accepted) {
-        r->state = REPLAY_JOINING;
-        r->live_from = store_end(core->store);
+    bool ends = r->order.span && position > r->order.to_seq;
+    if (!r->order.span && r->state == REPLAY_READING && position >= r->accepted) {
+        r->live_from = store_end(c->core->store);
+        replay_turns(r, REPLAY_JOINING);
     }
-    if (r->state != REPLAY_JOINING || position < r->live_from) {
+    bool live = r->state == REPLAY_JOINING && position >= r->live_from;
+    if (ends)
+        span_ends(c, r);
+    else if (live)
+        go_live(c, r);
+    else
         later(c);
-        return false;
-    }
-    tell_end(c, r);
-    queue_held(r);
-    r->position = r->live_from;
-    r->state = REPLAY_LIVE;
-    store_read_close(&r->reader);
-    replay_changed(r);
-    return true;
+    return ends || live;
 }
 
 /* ---- messages ---- */
@@ -111,7 +101,9 @@ static bool caught_up(struct cconn *c, struct replay *r)
 static bool is_for(struct core *core, struct replay *r, const struct pub *p)
 {
     const struct sub *sub = &r->ws->head.sub;
-    struct history_limits limits = history_limits(core, history_of(core, p->topic));
+    unsigned policy = history_again(core, p->topic);
+    if (policy == 0) return false;
+    struct history_limits limits = history_limits(core, policy);
     struct wish_event event;
     if (p->seq < limits.first_seq || p->created_ms < limits.first_ms) return false;
     if (sub->no_local &&
@@ -126,21 +118,22 @@ static void give(struct cconn *c, struct replay *r, const struct store_record *r
     struct core *core = c->core;
     const struct sub *sub = &r->ws->head.sub;
     struct pub p;
-    uint64_t before = r->position;
+    /* What the last ones are counted from may lie before where this goes on. */
+    if (rec->seq < r->position) return;
     pub_of_bytes(core, rec->body, rec->seq, &p);
     r->position = rec->seq + 1;
-    replay_changed(r);
-    /* What the last ones are counted from may lie before where this goes on. */
-    if (rec->seq < before || history_of(core, p.topic) == 0 || !is_for(core, r, &p)) return;
+    replay_moved(r);
+    if (!is_for(core, r, &p)) return;
     bool upgrade = core->cfg.upgrade_outgoing_qos;
     uint8_t qos = upgrade || sub->qos < p.qos ? sub->qos : p.qos;
-    deliver_replayed(c, &p, qos, rec->seq < r->accepted ? OUTQ_RETAIN : 0, sub->subid,
-                     replay_name(r));
+    deliver_replayed(c, &p, qos, rec->seq < r->accepted ? OUTQ_RETAIN : 0, sub->subid, r->name);
     blob_unref(p.blob);
 }
 
+/* A QoS 2 delivery that waits to be sent goes first. */
 static bool may_step(const struct cconn *c, const struct replay *r)
 {
+    if (c->session->held_count) return false;
     if (r->state != REPLAY_READING && r->state != REPLAY_JOINING) return false;
     return r->ws->head.sub.qos == 0 || conn_window_open(c);
 }
@@ -151,6 +144,10 @@ static bool step(struct cconn *c, struct replay *r)
     struct store_record rec;
     int rc = r->reader ? 0 : open_reader(r);
     if (rc == 0) rc = store_read_next(r->reader, &rec);
+    if (rc == 0 && r->state == REPLAY_JOINING && rec.seq >= r->live_from) {
+        go_live(c, r);
+        return true;
+    }
     if (rc == 0) {
         give(c, r, &rec);
         return true;
@@ -177,7 +174,6 @@ bool replays_can_step(const struct cconn *c)
 bool replays_step(struct cconn *c)
 {
     struct session *s = c->session;
-    if (s->held_count) return false; /* a QoS 2 delivery goes first */
     for (struct replay *r = s->replays; r; r = r->next)
         if (may_step(c, r) && step(c, r)) return true;
     return false;

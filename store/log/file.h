@@ -29,9 +29,11 @@ struct file_ops {
     int (*list)(int folder, void (*each)(void *ctx, const char *name), void *ctx);
     /* Names this run of the kernel: as long as it is the same, no write was lost. */
     int (*boot)(char out[FILE_BOOT_BYTES]);
+    bool in_memory; /* nothing has to be prepared, and a file that is not needed is given back */
 };
 
 extern const struct file_ops file_ops_real;
+extern const struct file_ops file_ops_memory; /* the folder's path does not matter */
 
 /* All of v, in as many calls as it takes; v is used up.  0; E_IO and errno. */
 MUST_USE int file_write(const struct file_ops *f, int fd, struct iovec *v, int count,

@@ -8,7 +8,12 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
-enum { DEFAULT_SEGMENT = 64 << 20, DEFAULT_MEMORY = 64 << 20, DEFAULT_INTERVAL_MS = 100 };
+enum {
+    DEFAULT_SEGMENT = 64 << 20,
+    MEMORY_SEGMENT = 8 << 20, /* of a log in memory, which gives back whole segments */
+    DEFAULT_MEMORY = 64 << 20,
+    DEFAULT_INTERVAL_MS = 100
+};
 
 /* ---- for all ---- */
 
@@ -156,9 +161,14 @@ static uint64_t power_of_two(uint64_t n)
 static int set_options(struct seglog *log, const struct store_log_options *options)
 {
     log->options = *options;
-    log->options.folder = mem_strndup(options->folder, strlen(options->folder));
+    const char *folder = options->folder ? options->folder : "memory";
+    log->options.folder = mem_strndup(folder, strlen(folder));
     if (log->options.interval_ms == 0) log->options.interval_ms = DEFAULT_INTERVAL_MS;
     uint64_t bytes = options->segment_bytes ? options->segment_bytes : DEFAULT_SEGMENT;
+    if (log->files->in_memory) {
+        bytes = min_u64(bytes, MEMORY_SEGMENT);
+        log->options.durability = STORE_COMMIT; /* costs nothing there */
+    }
     log->segment_bytes = max_u64(SEGMENT_MIN, bytes) / SEGMENT_UNIT * SEGMENT_UNIT;
     log->memory =
         max_u64(MEMORY_MIN, options->memory_bytes ? options->memory_bytes : DEFAULT_MEMORY);
@@ -213,7 +223,7 @@ static int open_folder(struct seglog *log)
 {
     const struct file_ops *f = log->files;
     const char *path = log->options.folder;
-    bool made = mkdir(path, 0700) == 0;
+    bool made = !f->in_memory && mkdir(path, 0700) == 0;
     log->folder = f->open(AT_FDCWD, path, O_RDONLY | O_DIRECTORY);
     if (log->folder < 0) return E_IO;
     int parent = made ? f->open(log->folder, "..", O_RDONLY | O_DIRECTORY) : -1;
@@ -316,5 +326,6 @@ int seglog_open(struct store **doors, unsigned count, const struct store_log_opt
 int store_log_open(struct store **doors, unsigned count, const struct store_log_options *options,
                    struct store_log_report *report)
 {
-    return seglog_open(doors, count, options, report, &file_ops_real);
+    return seglog_open(doors, count, options, report,
+                       options->folder ? &file_ops_real : &file_ops_memory);
 }

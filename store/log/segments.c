@@ -63,6 +63,7 @@ int segments_add(struct seglog *log, struct segment *s)
 
 static int fill(struct seglog *log, int fd, uint64_t bytes)
 {
+    if (log->files->in_memory) return log->files->truncate(fd, bytes) < 0 ? E_IO : 0;
     uint8_t *zeros = mem_calloc(1, ZEROS);
     if (zeros == NULL) return E_NOMEM;
     int rc = 0;
@@ -144,7 +145,8 @@ static void dispose(struct seglog *log, struct segment *s)
     (void)f->unlink(log->folder, name); /* it may have none */
     segment_name(s, name);
     name_put(spare, s->base, "spare");
-    bool keep = log->spare_count < SPARES_MAX && s->end - s->base == log->segment_bytes;
+    bool keep = log->spare_count < SPARES_MAX && s->end - s->base == log->segment_bytes &&
+                !log->files->in_memory;
     if (keep && f->rename(log->folder, name, spare) == 0) {
         log->spares[log->spare_count++] = s->base;
         return;

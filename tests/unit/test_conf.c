@@ -434,16 +434,42 @@ static void durability_is_commit_interval_or_os(void **state)
 
 /* ---- what this version does not do ---- */
 
+static void a_history_is_a_block(void **state)
+{
+    (void)state;
+    const struct core_config *c =
+        &good("history sensors/#\nhistory_max_age 30m\nhistory_max_bytes 10k\n"
+              "history logs/+\nhistory_max_per_topic 5\nhistory_max_age 0\n")
+             ->core;
+    assert_int_equal(c->history_count, 2);
+    assert_string_equal(c->histories[0].filter, "sensors/#");
+    assert_int_equal(c->histories[0].max_age_ms, 30 * 60 * 1000);
+    assert_int_equal(c->histories[0].max_bytes, 10240);
+    assert_int_equal(c->histories[0].max_per_topic, 0);
+    assert_string_equal(c->histories[1].filter, "logs/+");
+    assert_int_equal(c->histories[1].max_age_ms, 0);
+    assert_int_equal(c->histories[1].max_bytes, 1 << 30);
+    assert_int_equal(c->histories[1].max_per_topic, 5);
+    bad("history_max_age 1d\n", "main.conf:1: 'history_max_age' belongs below a 'history FILTER'");
+    bad("history a/#/b\n", "main.conf:1: 'history' cannot be 'a/#/b': use a topic filter");
+    bad("history a\nhistory a\n", "main.conf:2: there is a history of 'a' already");
+    bad("history a\nhistory_max_bytes many\n",
+        "main.conf:2: 'history_max_bytes' cannot be 'many': use bytes, or with k M G; 0: no limit");
+}
+
 static void what_comes_later_is_refused_by_name(void **state)
 {
     (void)state;
     bad("listener 8883\npsk_hint x\n",
         "main.conf:2: 'psk_hint' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",      "plugin /x.so",           "plugin_opt_config x", "auth_opt_x y",
-        "connection other", "bridge_cafile /x",       "protocol websockets", "protocol http_api",
-        "http_dir /x",      "history sensors/#",      "queue orders",        "queue_topic jobs/#",
-        "filter hot t>5",   "dead_letter_max_age 1d",
+        "psk_file /x",         "plugin /x.so",
+        "plugin_opt_config x", "auth_opt_x y",
+        "connection other",    "bridge_cafile /x",
+        "protocol websockets", "protocol http_api",
+        "http_dir /x",         "history_dedup_window 2m",
+        "queue orders",        "queue_topic jobs/#",
+        "filter hot t>5",      "dead_letter_max_age 1d",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -676,6 +702,7 @@ int main(void)
         A_TEST(persistence_is_off_and_has_mosquittos_names),
         A_TEST(persistence_file_is_the_name_of_a_file),
         A_TEST(durability_is_commit_interval_or_os),
+        A_TEST(a_history_is_a_block),
         A_TEST(what_comes_later_is_refused_by_name),
         A_TEST(an_access_list_is_read_with_the_configuration),
         A_TEST(an_empty_access_list_allows_nothing_and_that_is_said),

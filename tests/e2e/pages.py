@@ -1,0 +1,35 @@
+"""Pages of docs/tutorial do what they say: the commands in order, and what they print."""
+import os
+import re
+import subprocess
+
+from broker import BrokerCase
+
+TUTORIAL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/tutorial")
+
+
+class PageCase(BrokerCase):
+    """A page whose indented lines are commands; a fenced block behind some is what they have printed."""
+
+    def run_page(self, name, count):
+        """All of its commands, of which there are so many."""
+        with open(os.path.join(TUTORIAL, name), encoding="utf-8") as file:
+            page = file.read()
+        steps = re.findall(r"^ {4}(\S[^\n]*)$|```\n(.*?)```", page, re.M | re.S)
+        printed, commands = "", 0
+        for command, expected in steps:
+            if command:
+                printed += self.shell(command)
+                commands += 1
+            elif commands:  # before the first command it is a configuration
+                self.assertEqual(printed, expected)
+                printed = ""
+        self.assertEqual((printed, commands), ("", count))
+
+    def shell(self, command):
+        """What it prints, on both channels."""
+        command = re.sub(r"^(mosquitto_\w+)", rf"\1 -p {self.broker.port}", command)
+        command = command.replace("sluicectl", os.environ["SLUICECTL"])
+        done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              timeout=60, check=False)
+        return done.stdout
