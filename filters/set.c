@@ -82,6 +82,13 @@ static void build_index(struct filter_set *set)
     }
 }
 
+void filter_set_use_index(struct filter_set *set, bool use_index)
+{
+    set->use_index = use_index;
+    if (!use_index && set->index) unindex(set);
+    if (use_index && set->index == NULL && set->stats.filters > SET_LINEAR_MAX) build_index(set);
+}
+
 static struct set_entry *entry_find(const struct filter_set *set, const struct filter_expr *expr)
 {
     uint64_t hash = key_of_expr(expr, set->store->seed);

@@ -24,6 +24,9 @@ MUST_USE struct filter_set *filter_set_new(struct filter_store *store, bool use_
 /* The set is empty.  NULL is harmless. */
 void filter_set_free(struct filter_set **set);
 
+/* Whether it may have an index from now on. */
+void filter_set_use_index(struct filter_set *set, bool use_index);
+
 /* Takes its own reference to expr.  E_NOMEM: nothing has changed. */
 MUST_USE int filter_set_add(struct filter_set *set, struct filter_expr *expr,
                             struct filter_member *member);

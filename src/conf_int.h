@@ -167,6 +167,8 @@ int conf_apply_shards(struct conf_reader *r, const struct conf_directive *d, con
 int conf_apply_expiration(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_packet_size(struct conf_reader *r, const struct conf_directive *d,
                            const char *value);
+int conf_apply_filter_index(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
 int conf_apply_persistence_file(struct conf_reader *r, const struct conf_directive *d,
                                 const char *value);
 int conf_apply_durability(struct conf_reader *r, const struct conf_directive *d, const char *value);

@@ -386,6 +386,13 @@ static const struct conf_directive schema[] = {
      .max = 200,
      .initial = "200",
      .help = "Levels of a topic or topic filter."},
+    {.name = "filter_index",
+     IN_CORE(filter_index),
+     RELOAD,
+     OWN(filter_index, "on or off"),
+     .initial = "on",
+     .help = "More than 16 attribute filters on one topic filter are looked up by what a message "
+             "is; off: each of them is asked in turn."},
     {.name = "filter_max_length",
      IN_CORE(filter_max_length),
      RELOAD,
@@ -789,7 +796,6 @@ static const struct conf_directive schema[] = {
     LATER("dead_letter_max_bytes"),
     LATER("dead_letter_max_age"),
     LATER("filter"),
-    LATER("filter_index"),
 };
 
 const struct conf_directive *conf_schema(size_t *count)

@@ -84,8 +84,9 @@ static bool next_attribute(void *ctx, size_t *cursor, struct bytes *name,
     return false;
 }
 
-static void event_make(struct wish_event *w)
+struct filter_event *wish_event_get(struct wish_event *w)
 {
+    if (w->made) return &w->e;
     const struct pub *p = w->p;
     struct msg_from who = pub_publisher(p);
     w->e = (struct filter_event){.topic = p->topic,
@@ -105,6 +106,7 @@ static void event_make(struct wish_event *w)
         if (prop.id == MQTT_P_RESPONSE_TOPIC) w->e.response_topic = prop.value;
     }
     w->made = true;
+    return &w->e;
 }
 
 bool wish_passes(struct wish_event *event, const struct wish_filters *f)
@@ -112,10 +114,10 @@ bool wish_passes(struct wish_event *event, const struct wish_filters *f)
     struct core *core = event->core;
     const struct filter_expr *const exprs[] = {f->prefix, f->property};
     if (!wish_filters_any(f)) return true;
-    if (!event->made) event_make(event);
+    struct filter_event *e = wish_event_get(event);
     enum filter_result result = f->broken ? FILTER_ERROR : FILTER_MATCH;
     for (size_t i = 0; i < ARRAY_LEN(exprs) && result == FILTER_MATCH; i++)
-        if (exprs[i]) result = filter_matches(core->filters, exprs[i], &event->e);
+        if (exprs[i]) result = filter_matches(core->filters, exprs[i], e);
     core->stats.filter_matched += result == FILTER_MATCH;
     core->stats.filter_missed += result == FILTER_MISS;
     core->stats.filter_errors += result == FILTER_ERROR;
@@ -146,6 +148,7 @@ int wished_set(struct core *core, struct wsub *ws, const struct wish *w,
 
 void wished_fini(struct core *core, struct wsub *ws)
 {
+    wish_set_leave(core, ws);
     replay_end(core, ws);
     mem_free(ws->block);
     ws->block = NULL;

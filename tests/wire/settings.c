@@ -44,6 +44,7 @@ static const struct setting configs[] = {
     CONFIG("slow_reader_grace", MS, slow_grace_ms),
     CONFIG("connect_timeout", MS, connect_timeout_ms),
     CONFIG("connection_messages", BOOL, connection_messages),
+    CONFIG("filter_index", BOOL, filter_index),
 };
 
 #define LISTENER(name, kind)                                                                       \
