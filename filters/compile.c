@@ -432,10 +432,9 @@ static bool expr_same(const struct filter_expr *a, const struct filter_expr *b)
            memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, expr_size(a) - from) == 0;
 }
 
-static void expr_drop(struct filter_store *s, struct filter_expr *e)
+static void steps_drop(struct filter_store *s, const struct filter_expr *e)
 {
     for (uint32_t i = 0; i < e->count; i++) pred_unref(s, step_pred(e->steps[i]));
-    mem_free(e);
 }
 
 static bool is_row(const struct maker *m, uint32_t top)
@@ -460,26 +459,35 @@ static void choose_keys(struct maker *m, uint32_t top, const struct cost *cost, 
     (void)collect(m, top, (uint16_t *)(uintptr_t)expr_keys(e));
 }
 
-/* The references to predicates go over to it. */
+static struct filter_expr *draft_get(struct filter_store *s, size_t size)
+{
+    if (size > s->draft_size) {
+        struct filter_expr *grown = mem_realloc(s->draft, size);
+        if (grown == NULL) return NULL;
+        s->draft = grown;
+        s->draft_size = size;
+    }
+    return memset(s->draft, 0, size);
+}
+
+/* In the store's room, as there may be one like it; the references to predicates go over to it. */
 static struct filter_expr *assemble(struct maker *m, uint32_t top)
 {
     struct cost cost = cost_of(m, top);
     uint32_t keys = cost.cost < UINT64_MAX ? cost.steps : 0, steps = steps_of(m, top);
-    bool all = is_row(m, top);
     size_t most = sizeof(struct filter_expr) + steps * sizeof(uint64_t) +
                   (2 * steps + keys) * sizeof(uint16_t);
-    struct filter_expr *e = steps < STEPS_MAX ? mem_calloc(1, most) : NULL;
+    struct filter_expr *e = steps < STEPS_MAX ? draft_get(m->s, most) : NULL;
     if (e == NULL) return NULL;
     e->refs = 1;
     e->count = (uint16_t)steps;
-    e->all = all;
+    e->all = is_row(m, top);
     m->out = e;
     m->steps = steps;
     e->start = emit(m, top, GOTO_MATCH, GOTO_MISS);
     ASSERT(m->steps == 0);
     choose_keys(m, top, &cost, keys);
-    struct filter_expr *fit = mem_realloc(e, expr_size(e));
-    return fit ? fit : e;
+    return e;
 }
 
 /* Those that became no step, or all. */
@@ -489,6 +497,28 @@ static void forms_drop(struct maker *m, bool all)
         const struct form *f = at(m, i);
         if (f->kind == FORM_LEAF && (all || f->step == NO_STEP)) pred_unref(m->s, f->pred);
     }
+}
+
+/* The one that is like the draft, or a copy of it; NULL: no memory. */
+static struct filter_expr *expr_keep(struct filter_store *s, const struct filter_expr *draft)
+{
+    uint64_t hash = expr_hash(draft, s->seed);
+    struct filter_expr *e;
+    for (size_t pos = hash; (e = ptrmap_next(&s->exprs, hash, &pos)) != NULL;)
+        if (expr_same(e, draft)) {
+            steps_drop(s, draft);
+            return filter_expr_ref(e);
+        }
+    e = mem_alloc(expr_size(draft));
+    if (e) memcpy(e, draft, expr_size(draft));
+    if (e == NULL || ptrmap_put(&s->exprs, e, hash) < 0) {
+        steps_drop(s, draft);
+        mem_free(e);
+        return NULL;
+    }
+    s->stats.expr_count++;
+    s->stats.bytes += expr_size(e);
+    return e;
 }
 
 int expr_compile(struct filter_store *s, struct filter_tree *tree, struct filter_expr **out)
@@ -503,20 +533,8 @@ int expr_compile(struct filter_store *s, struct filter_tree *tree, struct filter
     struct filter_expr *e = m.rc == 0 ? assemble(&m, top) : NULL;
     forms_drop(&m, e == NULL);
     if (e == NULL) return E_NOMEM;
-    uint64_t hash = expr_hash(e, s->seed);
-    struct filter_expr *old;
-    for (size_t pos = hash; (old = ptrmap_next(&s->exprs, hash, &pos)) != NULL;)
-        if (expr_same(old, e)) break;
-    int rc = old ? 0 : ptrmap_put(&s->exprs, e, hash);
-    if (old || rc < 0) {
-        expr_drop(s, e);
-        if (old) *out = filter_expr_ref(old);
-        return rc;
-    }
-    s->stats.expr_count++;
-    s->stats.bytes += expr_size(e);
-    *out = e;
-    return 0;
+    *out = expr_keep(s, e);
+    return *out ? 0 : E_NOMEM;
 }
 
 void filter_expr_unref(struct filter_store *s, struct filter_expr *e)
@@ -525,7 +543,8 @@ void filter_expr_unref(struct filter_store *s, struct filter_expr *e)
     ptrmap_del(&s->exprs, e, expr_hash(e, s->seed));
     s->stats.expr_count--;
     s->stats.bytes -= expr_size(e);
-    expr_drop(s, e);
+    steps_drop(s, e);
+    mem_free(e);
 }
 
 /* ---- running ---- */

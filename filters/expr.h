@@ -179,6 +179,8 @@ struct filter_store {
     struct ptrmap preds, exprs; /* struct pred, struct filter_expr, by what they are */
     struct form *forms;         /* room of compile.c */
     uint32_t form_cap;
+    struct filter_expr *draft; /* likewise, draft_size bytes */
+    size_t draft_size;
     bool json_tried;
     struct json_t *json;
     struct scratch *scratch; /* texts that live until the next evaluation */

@@ -28,6 +28,8 @@ struct filter_limits {
 enum { FILTER_TEXT_MAX = 65535, FILTER_NESTING_MAX = 256 };
 
 #define FILTER_LIMITS_DEFAULT ((struct filter_limits){8192, 64, 256, 1024})
+/* For those whom the limits do not guard against: what stands in a configuration. */
+#define FILTER_LIMITS_CONFIGURED ((struct filter_limits){FILTER_TEXT_MAX, 64, 4096, 4096})
 
 enum filter_fault {
     FILTER_FAULT_NONE,

@@ -48,6 +48,7 @@ void filter_store_free(struct filter_store **store)
     ptrmap_fini(&s->attrs);
     mem_free(s->present);
     mem_free(s->forms);
+    mem_free(s->draft);
     mem_free(s);
 }
 
