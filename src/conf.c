@@ -84,6 +84,7 @@ void conf_free(struct conf **conf)
     for (size_t i = 0; i < c->token_count; i++) conf_tokens_fini(&c->tokens[i]);
     mem_free(c->tokens);
     acl_free(&c->acl);
+    conf_filters_fini(c);
     mem_free(c->acl_file);
     mem_free(c->pid_file);
     mem_free(c->user);

@@ -56,6 +56,7 @@ struct conf {
     struct acl *acl; /* of acl_file; core.acl is the same; NULL: none */
     char *acl_file;
     struct core_config core;
+    struct core_filter *filters; /* core.named_filters, owned */
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */

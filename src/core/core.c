@@ -191,11 +191,12 @@ void core_free(struct core **core_ptr)
 
 void core_configure(struct core *core, const struct core_config *cfg)
 {
+    struct core_config before = core->cfg;
     core->cfg = *cfg;
     core->acl_generation++;
     if (histories_configure(core) < 0)
         core_log(core, LOG_T_ERROR, "Error: no memory for new histories; the old ones stay.");
-    wish_sets_configure(core);
+    wishes_configure(core, &before);
 }
 
 void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)

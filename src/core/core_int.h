@@ -369,6 +369,7 @@ struct core {
     bool ending; /* core_free() */
     struct filter_store *filters;
     struct list wish_sets;   /* struct wish_set */
+    uint64_t name_missed;    /* hash of the named filter that was last said to be gone */
     struct target *resolved; /* of one message, see resolve() in router.c */
     uint32_t resolved_cap;
     struct route scratch; /* last: it ends in a flexible member that it does not use */

@@ -1,5 +1,6 @@
 /* Subscriptions with a filter, of all sessions, on one topic filter, see wished.h.  The shard's
  * thread. */
+#include "core/share.h"
 #include "core/wished.h"
 
 /* By which it is looked up; where there are two, the other is asked of what was found. */
@@ -58,12 +59,6 @@ void wish_set_leave(struct core *core, struct wsub *ws)
     set_release(core, set);
 }
 
-void wish_sets_configure(struct core *core)
-{
-    for (struct list *l = core->wish_sets.next; l != &core->wish_sets; l = l->next)
-        filter_set_use_index(CONTAINER_OF(l, struct wish_set, all)->set, core->cfg.filter_index);
-}
-
 struct matching {
     struct wish_event *event;
     void (*found)(void *ctx, struct wsub *ws);
@@ -94,4 +89,47 @@ void wish_set_match(struct wish_event *event, struct wish_set *set,
     event->core->stats.filter_errors += errors;
     event->core->stats.filter_missed +=
         now->asked - before.asked - (now->matched - before.matched) - errors;
+}
+
+/* ---- the configuration has changed ---- */
+
+static bool same_names(const struct core_config *a, const struct core_config *b)
+{
+    if (a->named_filter_count != b->named_filter_count) return false;
+    for (size_t i = 0; i < a->named_filter_count; i++)
+        if (strcmp(a->named_filters[i].name, b->named_filters[i].name) != 0 ||
+            strcmp(a->named_filters[i].text, b->named_filters[i].text) != 0)
+            return false;
+    return true;
+}
+
+static void renew(struct core *core, struct wsub *ws)
+{
+    struct wish w;
+    struct wish_filters filters = wish_filters_ref(&ws->filters);
+    wish_get(bytes_of(ws->block, ws->block_len), &w);
+    if (wish_filters_renew(core, &w, &filters)) {
+        wish_set_leave(core, ws);
+        wish_filters_fini(core, &ws->filters);
+        ws->filters = wish_filters_ref(&filters);
+        uint8_t *text = core_scratch(core, SCRATCH_TOPIC, MQTT_TOPIC_MAX);
+        size_t n = text ? trie_filter_text(&ws->head.sub, (char *)text) : 0;
+        if (text) wish_set_join(core, ws, bytes_of(text, n));
+    }
+    wish_filters_fini(core, &filters);
+}
+
+void wishes_configure(struct core *core, const struct core_config *before)
+{
+    for (struct list *l = core->wish_sets.next; l != &core->wish_sets; l = l->next)
+        filter_set_use_index(CONTAINER_OF(l, struct wish_set, all)->set, core->cfg.filter_index);
+    if (same_names(before, &core->cfg)) return;
+    core->name_missed = 0;
+    for (uint32_t i = 0; i < core->slot_count; i++) {
+        const struct session *s = core->slots[i].session;
+        for (struct sub *sub = s && s->wish_count ? s->subs : NULL; sub; sub = sub->owner_next)
+            if (sub->wished && wsub_of(sub)->filters.named) renew(core, wsub_of(sub));
+    }
+    share_configure(core);
+    core->generation++;
 }

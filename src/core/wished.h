@@ -10,6 +10,7 @@
 struct wish_filters {
     struct filter_expr *prefix, *property; /* references; NULL: none */
     bool broken;                           /* it could be compiled once and cannot now: no match */
+    bool named; /* one of them is a name, whose filter a reload may change */
 };
 
 static inline bool wish_filters_any(const struct wish_filters *f)
@@ -24,6 +25,9 @@ MUST_USE int wish_filters_init(struct core *core, const struct wish *w, struct w
                                struct filter_error *error, struct bytes *text);
 /* The same of a wish that was granted before. */
 MUST_USE int wish_filters_again(struct core *core, const struct wish *w, struct wish_filters *out);
+/* What they are with the names of the configuration as it is now.  False: they stay, as a name has
+ * gone, or no memory is left. */
+bool wish_filters_renew(struct core *core, const struct wish *w, struct wish_filters *f);
 struct wish_filters wish_filters_ref(const struct wish_filters *f);
 void wish_filters_fini(struct core *core, struct wish_filters *f);
 
@@ -105,8 +109,8 @@ static inline struct wish_set *wish_set_of(struct sub *s)
 void wish_set_join(struct core *core, struct wsub *ws, struct bytes filter);
 /* Takes it out, if it is in. */
 void wish_set_leave(struct core *core, struct wsub *ws);
-/* The configuration has changed. */
-void wish_sets_configure(struct core *core);
+/* The configuration has changed from what it was. */
+void wishes_configure(struct core *core, const struct core_config *before);
 /* Calls found() for each subscription whose filters the message passes; counted.  found() must not
  * change subscriptions. */
 void wish_set_match(struct wish_event *event, struct wish_set *set,
