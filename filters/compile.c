@@ -418,25 +418,6 @@ static uint32_t find_alts(const struct maker *m, uint32_t top)
 
 /* ---- exprs ---- */
 
-uint64_t expr_hash(const void *elem, uint64_t seed)
-{
-    const struct filter_expr *e = elem;
-    size_t from = offsetof(struct filter_expr, count);
-    return hash_bytes(bytes_of((const uint8_t *)e + from, expr_size(e) - from), seed);
-}
-
-static bool expr_same(const struct filter_expr *a, const struct filter_expr *b)
-{
-    size_t from = offsetof(struct filter_expr, count);
-    return a->count == b->count && a->key_steps == b->key_steps && a->all == b->all &&
-           memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, expr_size(a) - from) == 0;
-}
-
-static void steps_drop(struct filter_store *s, const struct filter_expr *e)
-{
-    for (uint32_t i = 0; i < e->count; i++) pred_unref(s, step_pred(e->steps[i]));
-}
-
 static bool is_row(const struct maker *m, uint32_t top)
 {
     const struct form *t = at(m, top);
@@ -499,32 +480,9 @@ static void forms_drop(struct maker *m, bool all)
     }
 }
 
-/* The one that is like the draft, or a copy of it; NULL: no memory. */
-static struct filter_expr *expr_keep(struct filter_store *s, const struct filter_expr *draft)
-{
-    uint64_t hash = expr_hash(draft, s->seed);
-    struct filter_expr *e;
-    for (size_t pos = hash; (e = ptrmap_next(&s->exprs, hash, &pos)) != NULL;)
-        if (expr_same(e, draft)) {
-            steps_drop(s, draft);
-            return filter_expr_ref(e);
-        }
-    e = mem_alloc(expr_size(draft));
-    if (e) memcpy(e, draft, expr_size(draft));
-    if (e == NULL || ptrmap_put(&s->exprs, e, hash) < 0) {
-        steps_drop(s, draft);
-        mem_free(e);
-        return NULL;
-    }
-    s->stats.expr_count++;
-    s->stats.bytes += expr_size(e);
-    return e;
-}
-
 int expr_compile(struct filter_store *s, struct filter_tree *tree, struct filter_expr **out)
 {
     struct maker m = {.s = s, .e = tree};
-    if (s->exprs.hash_of == NULL) ptrmap_init(&s->exprs, expr_hash, s->seed);
     (void)form_new(&m, FORM_TRUE);
     if (m.rc < 0) return m.rc;
     tree_fold(s, tree);
@@ -535,36 +493,4 @@ int expr_compile(struct filter_store *s, struct filter_tree *tree, struct filter
     if (e == NULL) return E_NOMEM;
     *out = expr_keep(s, e);
     return *out ? 0 : E_NOMEM;
-}
-
-void filter_expr_unref(struct filter_store *s, struct filter_expr *e)
-{
-    if (e == NULL || --e->refs) return;
-    ptrmap_del(&s->exprs, e, expr_hash(e, s->seed));
-    s->stats.expr_count--;
-    s->stats.bytes -= expr_size(e);
-    steps_drop(s, e);
-    mem_free(e);
-}
-
-/* ---- running ---- */
-
-enum filter_result expr_run(struct run *r, const struct filter_expr *e)
-{
-    if (!e->all) {
-        const uint16_t *jumps = expr_jumps(e);
-        uint16_t next = e->start;
-        while (next < GOTO_ERROR) {
-            enum filter_result result = pred_ask(r, step_pred(e->steps[next]));
-            if (result == FILTER_ERROR) return result;
-            next = jumps[2 * next + (result == FILTER_MISS)];
-        }
-        return next == GOTO_MATCH ? FILTER_MATCH : next == GOTO_MISS ? FILTER_MISS : FILTER_ERROR;
-    }
-    for (uint32_t i = 0; i < e->count; i++) {
-        enum filter_result result = pred_ask(r, step_pred(e->steps[i]));
-        if (result == FILTER_ERROR) return result;
-        if ((result == FILTER_MATCH) == step_negated(e->steps[i])) return FILTER_MISS;
-    }
-    return FILTER_MATCH;
 }

@@ -222,7 +222,11 @@ static inline size_t expr_size(const struct filter_expr *e)
 /* E_NOMEM: nothing has changed. */
 MUST_USE int expr_compile(struct filter_store *s, struct filter_tree *tree,
                           struct filter_expr **out);
-uint64_t expr_hash(const void *elem, uint64_t seed);
+/* ---- expr.c ---- */
+
+/* The one that is like the draft, or a copy of it; NULL: no memory.  The draft's references to
+ * predicates are given away. */
+MUST_USE struct filter_expr *expr_keep(struct filter_store *s, const struct filter_expr *draft);
 enum filter_result expr_run(struct run *r, const struct filter_expr *e);
 
 #endif

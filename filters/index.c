@@ -3,179 +3,6 @@
 #include "base/mem.h"
 #include "filters/index_int.h"
 
-/* ---- the table ---- */
-
-static int hits_grow(struct index *x)
-{
-    size_t size = x->hits ? (x->mask + 1) * 2 : 64;
-    if (x->hits && (x->count + 1) * 8 <= (x->mask + 1) * 7) return 0;
-    struct hit *hits = mem_calloc_table(size, sizeof *hits);
-    if (hits == NULL) return E_NOMEM;
-    for (size_t i = 0; x->hits && i <= x->mask; i++) {
-        if (x->hits[i].hash == 0) continue;
-        size_t k = x->hits[i].hash & (size - 1);
-        while (hits[k].hash) k = (k + 1) & (size - 1);
-        hits[k] = x->hits[i];
-    }
-    mem_free(x->hits);
-    x->hits = hits;
-    x->mask = size - 1;
-    return 0;
-}
-
-/* It is not there yet, and there is room. */
-static index_ref *hit_add(struct index *x, uint64_t hash)
-{
-    size_t i = hash & x->mask;
-    while (x->hits[i].hash) i = (i + 1) & x->mask;
-    x->hits[i] = (struct hit){hash, 0};
-    x->count++;
-    return &x->hits[i].ref;
-}
-
-/* Shifts back what was pushed on (Knuth, TAOCP 6.4, algorithm R). */
-static void hit_del(struct index *x, uint64_t hash)
-{
-    size_t hole = hash & x->mask;
-    while (x->hits[hole].hash != hash) hole = (hole + 1) & x->mask;
-    for (size_t i = (hole + 1) & x->mask; x->hits[i].hash; i = (i + 1) & x->mask) {
-        size_t home = x->hits[i].hash & x->mask;
-        if (((i - home) & x->mask) < ((i - hole) & x->mask)) continue;
-        x->hits[hole] = x->hits[i];
-        hole = i;
-    }
-    x->hits[hole] = (struct hit){0};
-    x->count--;
-}
-
-/* ---- branches ---- */
-
-struct branch *branch_find(const struct index *x, const struct spot *n, const struct attr *a)
-{
-    if (n->mapped) {
-        index_ref *ref = hit_find(x, branch_hash(branch_salt(x, n, a)));
-        struct branch *b = ref ? (struct branch *)(uintptr_t)*ref : NULL;
-        return b && b->attr == a ? b : NULL;
-    }
-    for (uint32_t i = 0; i < n->branch_count; i++)
-        if (n->branches[i]->attr == a) return n->branches[i];
-    return NULL;
-}
-
-static void branch_put(struct spot *n, struct branch *b, uint32_t place)
-{
-    n->branches[place] = b;
-    b->place = place;
-}
-
-static int map_branches(struct index *x, struct spot *n)
-{
-    for (uint32_t i = 0; i < n->branch_count; i++) {
-        if (hits_grow(x) < 0) {
-            while (i--) hit_del(x, branch_hash(n->branches[i]->salt));
-            return E_NOMEM;
-        }
-        *hit_add(x, branch_hash(n->branches[i]->salt)) = (uintptr_t)n->branches[i];
-    }
-    n->mapped = true;
-    return 0;
-}
-
-static int branch_room(struct index *x, struct spot *n)
-{
-    if (n->branch_count == FEW_BRANCHES && !n->mapped && map_branches(x, n) < 0) return E_NOMEM;
-    if (n->mapped && hits_grow(x) < 0) return E_NOMEM;
-    if (n->branch_count < n->branch_cap) return 0;
-    uint32_t cap = n->branch_cap ? n->branch_cap * 2 : 2;
-    struct branch **grown = mem_realloc(n->branches, cap * sizeof(struct branch *));
-    if (grown == NULL) return E_NOMEM;
-    n->branches = grown;
-    n->branch_cap = cap;
-    return 0;
-}
-
-static struct branch *branch_get(struct index *x, struct spot *n, struct attr *a)
-{
-    struct branch *b = branch_find(x, n, a);
-    if (b || branch_room(x, n) < 0) return b;
-    b = mem_calloc(1, sizeof *b);
-    if (b == NULL) return NULL;
-    b->attr = a;
-    b->salt = branch_salt(x, n, a);
-    if (n->mapped) *hit_add(x, branch_hash(b->salt)) = (uintptr_t)b;
-    uint32_t place = n->branch_count++;
-    if (!attr_is_name(a)) { /* in front of the names, the first of which goes to the end */
-        if (place > n->other_count) branch_put(n, n->branches[n->other_count], place);
-        place = n->other_count++;
-    }
-    branch_put(n, b, place);
-    return b;
-}
-
-static void branch_tidy(struct index *x, struct spot *n, struct branch *b)
-{
-    if (b->keys) return;
-    uint32_t hole = b->place;
-    if (hole < n->other_count) {
-        branch_put(n, n->branches[--n->other_count], hole);
-        hole = n->other_count;
-    }
-    if (--n->branch_count != hole) branch_put(n, n->branches[n->branch_count], hole);
-    if (n->mapped) hit_del(x, branch_hash(b->salt));
-    ASSERT(b->ranges == NULL && b->exists == 0);
-    mem_free(b);
-}
-
-/* How many keys of this sort hang there. */
-static uint32_t *key_counter(struct branch *b, const struct key *k)
-{
-    return k->kind == BY_EQUAL  ? &b->equal[k->type]
-           : k->kind == BY_HEAD ? &b->heads[k->type]
-                                : &b->tails[k->type];
-}
-
-static bool in_table(const struct key *k) { return k->kind <= BY_TAIL; }
-
-static index_ref *ref_find(const struct index *x, struct branch *b, const struct key *k)
-{
-    if (k->kind == BY_EXISTS) return &b->exists;
-    if (k->kind == BY_RANGE) return ranges_at(&b->ranges, k->range, x->store->seed, false);
-    return hit_find(x, key_hash(b->salt, k->kind, k->type, k->hash));
-}
-
-/* Where something is to hang, now; NULL: no memory. */
-static index_ref *ref_get(struct index *x, struct branch *b, const struct key *k)
-{
-    index_ref *ref = ref_find(x, b, k);
-    if (ref && *ref) return ref;
-    if (in_table(k)) {
-        if (hits_grow(x) < 0) return NULL;
-        ref = hit_add(x, key_hash(b->salt, k->kind, k->type, k->hash));
-        ++*key_counter(b, k);
-        b->head_count += k->kind == BY_HEAD;
-        b->tail_count += k->kind == BY_TAIL;
-    } else if (ref == NULL) {
-        ref = ranges_at(&b->ranges, k->range, x->store->seed, true);
-    }
-    if (ref) b->keys++;
-    return ref;
-}
-
-/* Nothing hangs there any more. */
-static void ref_drop(struct index *x, struct spot *n, struct branch *b, const struct key *k)
-{
-    if (in_table(k)) {
-        hit_del(x, key_hash(b->salt, k->kind, k->type, k->hash));
-        --*key_counter(b, k);
-        b->head_count -= k->kind == BY_HEAD;
-        b->tail_count -= k->kind == BY_TAIL;
-    } else if (k->kind == BY_RANGE) {
-        ranges_drop(&b->ranges, k->range);
-    }
-    b->keys--;
-    branch_tidy(x, n, b);
-}
-
 /* ---- spots ---- */
 
 static struct spot *spot_new(struct index *x, uint8_t depth)
@@ -197,7 +24,7 @@ static void spot_free(struct spot *n)
 static uint32_t *seat_at(index_ref seat)
 {
     struct set_entry *e = seat_entry(seat);
-    return entry_is_many(e) ? &e->u.seats[seat >> 48] : &e->u.one.at;
+    return entry_is_many(e) ? &e->u.many->at[seat >> 48] : &e->u.one.at;
 }
 
 static int list_add(struct spot *n, index_ref seat)
@@ -224,28 +51,47 @@ static void list_remove(struct spot *n, uint32_t at)
     *seat_at(last) = at;
 }
 
-/* A seat alone becomes a spot, so that there is room for others; its path stays. */
-static struct spot *spot_of_ref(struct index *x, index_ref *ref, uint8_t depth)
+/* ---- bunches ---- */
+
+static int bunch_add(index_ref *ref, index_ref seat)
 {
-    if (ref_is_spot(*ref)) return ref_spot(*ref);
-    struct spot *n = spot_new(x, depth);
-    if (n == NULL || list_add(n, *ref) < 0) {
-        if (n) spot_free(n);
-        return NULL;
+    bool alone = ref_kind(*ref) == REF_SEAT;
+    struct bunch *b = alone ? NULL : ref_bunch(*ref);
+    if (b == NULL || b->count == b->cap) {
+        uint32_t cap = b ? b->cap + 2 : 2; /* there are many small ones */
+        b = mem_realloc(b, sizeof *b + cap * sizeof b->list[0]);
+        if (b == NULL) return E_NOMEM;
+        b->cap = cap;
+        if (alone) {
+            b->count = 1;
+            b->list[0] = *ref;
+        }
+        *ref = (uintptr_t)b | REF_BUNCH;
     }
-    *ref = (uintptr_t)n | 1;
-    return n;
+    *seat_at(seat) = b->count;
+    b->list[b->count++] = seat;
+    return 0;
 }
 
-/* The other way round, when little is left; false: nothing is. */
-static bool spot_shrink(index_ref *ref)
+/* The last but one goes: the bunch becomes the seat that is left. */
+static void bunch_remove(index_ref *ref, uint32_t at)
 {
-    struct spot *n = ref_spot(*ref);
-    if (n->branch_count || n->count > 1) return true;
-    *ref = n->count ? n->list[0] : 0;
-    if (n->count) *seat_at(n->list[0]) = 0;
-    spot_free(n);
-    return *ref != 0;
+    struct bunch *b = ref_bunch(*ref);
+    b->list[at] = b->list[--b->count];
+    *seat_at(b->list[at]) = at;
+    if (b->count > 1) return;
+    *seat_at(b->list[0]) = 0;
+    *ref = b->list[0];
+    mem_free(b);
+}
+
+static uint32_t ref_total(index_ref ref)
+{
+    switch (ref_kind(ref)) {
+    case REF_SPOT: return ref_spot(ref)->total;
+    case REF_BUNCH: return ref_bunch(ref)->count;
+    default: return ref != 0;
+    }
 }
 
 /* ---- filters on a path ---- */
@@ -261,8 +107,7 @@ static uint32_t hanging(const struct index *x, const struct spot *n, const struc
 {
     struct branch *b = branch_find(x, n, k->attr);
     const index_ref *ref = b ? ref_find(x, b, k) : NULL;
-    if (ref == NULL || *ref == 0) return 0;
-    return ref_is_spot(*ref) ? ref_spot(*ref)->total : 1;
+    return ref ? ref_total(*ref) : 0;
 }
 
 static bool is_used(const struct set_entry *e, uint8_t depth, uint8_t step)
@@ -279,7 +124,7 @@ static int next_step(const struct index *x, const struct spot *n, const struct s
     const struct filter_expr *expr = e->expr;
     int best = -1;
     uint32_t fewest = UINT32_MAX;
-    if (n->depth == PATH_MAX_KEYS || !n->split) return -1;
+    if (n->depth == PATH_MAX_KEYS) return -1;
     for (uint8_t i = 0; i < expr->alt_count && fewest; i++) {
         if (is_used(e, n->depth, expr->alts[i])) continue;
         struct key k = step_key(x, e, expr->alts[i], 0);
@@ -295,7 +140,7 @@ static int next_step(const struct index *x, const struct spot *n, const struct s
     return best;
 }
 
-static int spot_add(struct index *x, struct spot *n, struct set_entry *e);
+static int ref_add(struct index *x, index_ref *ref, index_ref seat, uint8_t depth);
 
 static int add_below(struct index *x, struct spot *n, struct set_entry *e, uint8_t step)
 {
@@ -304,28 +149,37 @@ static int add_below(struct index *x, struct spot *n, struct set_entry *e, uint8
     index_ref *ref = b ? ref_get(x, b, &k) : NULL;
     int rc = E_NOMEM;
     e->u.one.path[n->depth] = step;
-    e->u.one.path_len = n->depth + 1;
-    if (ref && *ref == 0) {
-        *ref = seat_of(e, 0);
-        e->u.one.at = 0;
-        rc = 0;
-    } else if (ref) {
-        struct spot *child = spot_of_ref(x, ref, n->depth + 1);
-        if (child) rc = spot_add(x, child, e);
-    } else if (b) {
+    if (ref)
+        rc = ref_add(x, ref, seat_of(e, 0), n->depth + 1);
+    else if (b)
         branch_tidy(x, n, b);
-    }
     if (rc == 0) n->total++;
     return rc;
 }
 
-/* What has another key goes below the spot; whatever there is no memory for stays. */
-static void split(struct index *x, struct spot *n)
+/* Where it goes below the spot; -1: nowhere. */
+static int step_below(const struct index *x, const struct spot *n, index_ref seat)
 {
-    n->split = true;
+    const struct set_entry *e = seat_entry(seat);
+    return entry_is_many(e) ? -1 : next_step(x, n, e);
+}
+
+static int spot_add(struct index *x, struct spot *n, index_ref seat)
+{
+    struct set_entry *e = seat_entry(seat);
+    int step = step_below(x, n, seat);
+    if (step >= 0) return add_below(x, n, e, (uint8_t)step);
+    int rc = list_add(n, seat);
+    if (rc == 0 && !entry_is_many(e)) e->u.one.path_len = n->depth;
+    return rc;
+}
+
+/* What has another key goes below the spot; whatever there is no memory for stays. */
+static void spread(struct index *x, struct spot *n)
+{
     for (uint32_t i = n->count; i-- > 0;) {
         struct set_entry *e = seat_entry(n->list[i]);
-        int step = entry_is_many(e) ? -1 : next_step(x, n, e);
+        int step = step_below(x, n, n->list[i]);
         if (step < 0) continue;
         uint32_t at = e->u.one.at;
         if (add_below(x, n, e, (uint8_t)step) < 0) {
@@ -337,15 +191,71 @@ static void split(struct index *x, struct spot *n)
     }
 }
 
-static int spot_add(struct index *x, struct spot *n, struct set_entry *e)
+/* A bunch becomes a spot; NULL: without memory it stays one, and grows. */
+static struct spot *bunch_split(struct index *x, index_ref *ref, uint8_t depth)
 {
-    int step = next_step(x, n, e);
-    if (step >= 0) return add_below(x, n, e, (uint8_t)step);
-    int rc = list_add(n, seat_of(e, 0));
-    if (rc < 0) return rc;
-    e->u.one.path_len = n->depth;
-    if (n->count >= SPLIT_AT && !n->split) split(x, n);
+    struct bunch *b = ref_bunch(*ref);
+    struct spot *n = spot_new(x, depth);
+    index_ref *list = n ? mem_alloc(b->count * sizeof *list) : NULL;
+    if (list == NULL) {
+        mem_free(n);
+        return NULL;
+    }
+    memcpy(list, b->list, b->count * sizeof *list);
+    n->list = list;
+    n->count = n->cap = n->total = b->count;
+    mem_free(b);
+    *ref = (uintptr_t)n | REF_SPOT; /* what follows may move the slot */
+    spread(x, n);
+    return n;
+}
+
+/* depth: keys on the way there. */
+static int ref_add(struct index *x, index_ref *ref, index_ref seat, uint8_t depth)
+{
+    struct set_entry *e = seat_entry(seat);
+    if (ref_kind(*ref) == REF_BUNCH && ref_bunch(*ref)->count >= SPLIT_AT) {
+        struct spot *n = bunch_split(x, ref, depth);
+        if (n) return spot_add(x, n, seat);
+    }
+    if (ref_kind(*ref) == REF_SPOT) return spot_add(x, ref_spot(*ref), seat);
+    if (*ref) {
+        int rc = bunch_add(ref, seat);
+        if (rc < 0) return rc;
+    } else {
+        *ref = seat;
+        *seat_at(seat) = 0;
+    }
+    if (!entry_is_many(e)) e->u.one.path_len = depth;
     return 0;
+}
+
+static void spot_remove(struct index *x, struct spot *n, struct set_entry *e);
+
+/* Takes a seat off; false: nothing is left. */
+static bool ref_remove(struct index *x, index_ref *ref, index_ref seat)
+{
+    struct set_entry *e = seat_entry(seat);
+    if (ref_kind(*ref) == REF_SEAT) return false;
+    if (ref_kind(*ref) == REF_BUNCH) {
+        bunch_remove(ref, *seat_at(seat));
+        return true;
+    }
+    struct spot *n = ref_spot(*ref);
+    if (entry_is_many(e))
+        list_remove(n, *seat_at(seat));
+    else
+        spot_remove(x, n, e);
+    if (n->total) return true;
+    spot_free(n);
+    return false;
+}
+
+static void below_remove(struct index *x, struct spot *n, const struct key *k, index_ref seat)
+{
+    struct branch *b = branch_find(x, n, k->attr);
+    n->total--;
+    if (!ref_remove(x, ref_find(x, b, k), seat)) ref_drop(x, n, b, k);
 }
 
 static void spot_remove(struct index *x, struct spot *n, struct set_entry *e)
@@ -355,16 +265,7 @@ static void spot_remove(struct index *x, struct spot *n, struct set_entry *e)
         return;
     }
     struct key k = step_key(x, e, e->u.one.path[n->depth], 0);
-    struct branch *b = branch_find(x, n, k.attr);
-    index_ref *ref = ref_find(x, b, &k);
-    n->total--;
-    if (ref_is_spot(*ref)) {
-        spot_remove(x, ref_spot(*ref), e);
-        ref = ref_find(x, b, &k); /* what was removed below may have moved it */
-        if (spot_shrink(ref)) return;
-    }
-    *ref = 0;
-    ref_drop(x, n, b, &k);
+    below_remove(x, n, &k, seat_of(e, 0));
 }
 
 /* ---- filters at several keys ---- */
@@ -399,57 +300,43 @@ static uint32_t seats_of(const struct index *x, const struct filter_expr *expr)
 static int seat_add(struct index *x, struct set_entry *e, uint32_t no)
 {
     struct spot *n = x->root;
-    if (e->always) return list_add(n, seat_of(e, no));
+    if (e->u.many->always) return list_add(n, seat_of(e, no));
     struct key k = seat_key(x, e, no);
     struct branch *b = branch_get(x, n, k.attr);
     index_ref *ref = b ? ref_get(x, b, &k) : NULL;
     int rc = E_NOMEM;
-    if (ref && *ref == 0) {
-        *ref = seat_of(e, no);
-        e->u.seats[no] = 0;
-        rc = 0;
-    } else if (ref) {
-        struct spot *child = spot_of_ref(x, ref, 1);
-        if (child) rc = list_add(child, seat_of(e, no));
-    } else if (b) {
+    if (ref)
+        rc = ref_add(x, ref, seat_of(e, no), 1);
+    else if (b)
         branch_tidy(x, n, b);
-    }
     if (rc == 0) n->total++;
     return rc;
 }
 
 static void seat_remove(struct index *x, struct set_entry *e, uint32_t no)
 {
-    struct spot *n = x->root;
-    if (e->always) {
-        list_remove(n, e->u.seats[no]);
+    if (e->u.many->always) {
+        list_remove(x->root, e->u.many->at[no]);
         return;
     }
     struct key k = seat_key(x, e, no);
-    struct branch *b = branch_find(x, n, k.attr);
-    index_ref *ref = ref_find(x, b, &k);
-    n->total--;
-    if (ref_is_spot(*ref)) {
-        list_remove(ref_spot(*ref), e->u.seats[no]);
-        if (spot_shrink(ref)) return;
-    }
-    *ref = 0;
-    ref_drop(x, n, b, &k);
+    below_remove(x, x->root, &k, seat_of(e, no));
 }
 
 static int many_add(struct index *x, struct set_entry *e)
 {
     uint32_t count = seats_of(x, e->expr);
-    e->always = count == 0;
-    count += e->always;
-    e->u.seats = mem_alloc(count * sizeof *e->u.seats);
-    if (e->u.seats == NULL) return E_NOMEM;
-    e->seat_count = count;
+    bool always = count == 0;
+    count += always;
+    struct set_many *m = mem_alloc(sizeof *m + count * sizeof m->at[0]);
+    if (m == NULL) return E_NOMEM;
+    *m = (struct set_many){.count = count, .always = always};
+    e->u.many = m;
     for (uint32_t no = 0; no < count; no++) {
         if (seat_add(x, e, no) == 0) continue;
         while (no--) seat_remove(x, e, no);
-        mem_free(e->u.seats);
-        e->seat_count = 0;
+        mem_free(m);
+        e->u.many = NULL;
         return E_NOMEM;
     }
     return 0;
@@ -463,10 +350,7 @@ struct index *index_new(struct filter_store *store)
     if (x == NULL) return NULL;
     x->store = store;
     x->root = spot_new(x, 0);
-    if (x->root && hits_grow(x) == 0) {
-        x->root->split = true;
-        return x;
-    }
+    if (x->root && hits_grow(x) == 0) return x;
     if (x->root) spot_free(x->root);
     mem_free(x);
     return NULL;
@@ -485,10 +369,9 @@ void index_free(struct index **index)
 
 int index_add(struct index *x, struct set_entry *e)
 {
-    e->round = 0;
     if (entry_is_many(e)) return many_add(x, e);
-    int rc = spot_add(x, x->root, e);
-    e->seat_count = rc == 0;
+    int rc = spot_add(x, x->root, seat_of(e, 0));
+    if (rc < 0) e->u.one.path_len = PATH_NONE;
     return rc;
 }
 
@@ -497,41 +380,53 @@ void index_remove(struct index *x, struct set_entry *e)
     if (!entry_is_many(e)) {
         spot_remove(x, x->root, e);
     } else {
-        for (uint32_t no = e->seat_count; no-- > 0;) seat_remove(x, e, no);
-        mem_free(e->u.seats);
+        for (uint32_t no = e->u.many->count; no-- > 0;) seat_remove(x, e, no);
+        mem_free(e->u.many);
     }
-    e->seat_count = 0;
+    entry_unindexed(e);
 }
 
 /* ---- checking ---- */
 
-static void ref_check(index_ref ref, index_ref seat, uint32_t at)
+static void list_check(const index_ref *list, uint32_t count, index_ref seat)
 {
-    if (ref_is_spot(ref)) {
-        const struct spot *n = ref_spot(ref);
-        ASSERT(at < n->count && n->list[at] == seat);
+    ASSERT(*seat_at(seat) < count && list[*seat_at(seat)] == seat);
+}
+
+static void ref_check(index_ref ref, index_ref seat)
+{
+    const struct spot *n;
+    const struct bunch *b;
+    switch (ref_kind(ref)) {
+    case REF_SPOT:
+        n = ref_spot(ref);
         ASSERT(n->total >= n->count && n->count <= n->cap);
-    } else {
-        ASSERT(ref == seat && at == 0);
+        list_check(n->list, n->count, seat);
+        return;
+    case REF_BUNCH:
+        b = ref_bunch(ref);
+        ASSERT(b->count > 1 && b->count <= b->cap);
+        list_check(b->list, b->count, seat);
+        return;
+    default: ASSERT(ref == seat && *seat_at(seat) == 0);
     }
 }
 
 void index_check(const struct index *x, const struct set_entry *e)
 {
-    ASSERT(e->seat_count > 0);
-    struct spot *n = x->root;
-    for (uint32_t no = 0; entry_is_many(e) && no < e->seat_count; no++) {
+    index_ref root = (uintptr_t)x->root | REF_SPOT, ref = root;
+    ASSERT(entry_is_indexed(e));
+    for (uint32_t no = 0; entry_is_many(e) && no < e->u.many->count; no++) {
         struct key k = seat_key(x, e, no);
-        ref_check(e->always ? (uintptr_t)n | 1 : *ref_find(x, branch_find(x, n, k.attr), &k),
-                  seat_of(e, no), e->u.seats[no]);
+        bool always = e->u.many->always;
+        ref_check(always ? root : *ref_find(x, branch_find(x, x->root, k.attr), &k),
+                  seat_of(e, no));
     }
     if (entry_is_many(e)) return;
-    index_ref ref = (uintptr_t)n | 1;
     for (uint8_t i = 0; i < e->u.one.path_len; i++) {
         struct key k = step_key(x, e, e->u.one.path[i], 0);
-        n = ref_spot(ref);
-        ASSERT(n->depth == i && n->split);
-        ref = *ref_find(x, branch_find(x, n, k.attr), &k);
+        ASSERT(ref_kind(ref) == REF_SPOT && ref_spot(ref)->depth == i);
+        ref = *ref_find(x, branch_find(x, ref_spot(ref), k.attr), &k);
     }
-    ref_check(ref, seat_of(e, 0), e->u.one.at);
+    ref_check(ref, seat_of(e, 0));
 }

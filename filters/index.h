@@ -1,10 +1,10 @@
 /* Inside the room: where the filters of a set are found by what an event is.  A tree of spots; a
  * filter lies in one spot, reached by keys (form.h) that are true of every event it matches:
  *
- *   root -- site = 'paris' --> spot [ f1 f2 .. ]     a list that has become long is split:
+ *   root -- site = 'paris' --> spot [ f1 f2 .. ]     a bunch that has become large is split:
  *        |                       `-- temp > 30 --> f7     what has another key goes below
- *        |-- dev LIKE 'ab%' --> f3                    a single filter needs no spot
- *        `-- EXISTS x --> f4
+ *        |-- dev LIKE 'ab%' --> bunch [ f3 f5 ]
+ *        `-- EXISTS x --> f4                          one alone needs no memory of its own
  *
  * or, when only several keys together cover it (OR, IN), below the root at each of them.  What
  * hangs below a spot by equality, beginning or end lies in one hash table of the whole index;
@@ -18,30 +18,50 @@
 
 enum {
     PATH_MAX_KEYS = 3,   /* keys on the way to a filter */
-    SPLIT_AT = 24,       /* filters in a list from which on it is split */
+    SPLIT_AT = 12,       /* filters in a bunch from which on it is split */
     SEATS_MAX = 0xff00,  /* keys of one filter; with more it is asked always */
     FEW_BRANCHES = 24,   /* attributes that are tried in turn */
     CANDIDATES_MAX = 64, /* asked together */
 };
 
-/* One distinct filter of a set. */
+/* What lies at several keys, or at one that is no alternative. */
+struct set_many {
+    uint64_t round; /* of the match that has found it */
+    uint32_t count;
+    bool always;   /* its one seat is at the root, as it can be found by nothing */
+    uint32_t at[]; /* its place in the list of each of its keys */
+};
+
+enum { PATH_NONE = 0xff };
+
+/* One distinct filter of a set; there are many of them. */
 struct set_entry {
     struct filter_expr *expr;
     struct filter_member *members;
     union {
-        uint32_t *seats; /* seat_count > 1: its place in the list of each of its keys */
+        struct set_many *many; /* NULL: it is in no index */
         struct {
-            uint32_t at; /* its place in the list of its spot */
+            uint32_t at; /* its place in a list */
             uint8_t path[PATH_MAX_KEYS];
-            uint8_t path_len;
+            uint8_t path_len; /* PATH_NONE: it is in no index */
         } one;
     } u;
-    uint32_t seat_count; /* 0: it is in no index */
-    bool always;         /* its one seat is at the root, as it can be found by nothing */
-    uint64_t round;      /* seat_count > 1: of the match that has found it */
 };
 
-/* What hangs at a key: 0 nothing, a seat (one filter), or a spot with the lowest bit set. */
+static inline bool entry_is_many(const struct set_entry *e) { return e->expr->alt_count == 0; }
+static inline bool entry_is_indexed(const struct set_entry *e)
+{
+    return entry_is_many(e) ? e->u.many != NULL : e->u.one.path_len != PATH_NONE;
+}
+/* It is in no index yet. */
+static inline void entry_unindexed(struct set_entry *e)
+{
+    e->u.many = NULL;
+    if (!entry_is_many(e)) e->u.one.path_len = PATH_NONE;
+}
+
+/* What hangs at a key: 0 nothing; a seat (one filter); or, by the lowest bits, a spot or a bunch.
+ */
 typedef uint64_t index_ref;
 
 struct index;

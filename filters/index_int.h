@@ -1,5 +1,5 @@
-/* Inside the index: its spots, between index.c, which changes it, and index_match.c, which reads.
- * See index.h. */
+/* Inside the index: its spots, between index.c, which changes it, index_match.c, which
+ * reads, and index_table.c, where things hang.  See index.h. */
 #ifndef FILTERS_INDEX_INT_H
 #define FILTERS_INDEX_INT_H
 
@@ -7,23 +7,28 @@
 
 /* What hangs below a spot by one attribute. */
 struct branch {
-    struct attr *attr; /* borrowed: what hangs here has it */
-    uint64_t salt;     /* the spot's and the attribute's part in keys */
-    uint32_t keys;     /* that hang here */
-    uint32_t place;    /* in spot.branches */
-    uint32_t equal[4]; /* keys by equality, by type */
-    uint32_t heads[AFFIX_CLASSES], tails[AFFIX_CLASSES]; /* keys, by length */
-    uint32_t head_count, tail_count;
+    struct attr *attr;                   /* borrowed: what hangs here has it */
+    uint64_t salt;                       /* the spot's and the attribute's part in keys */
+    uint32_t keys;                       /* that hang here */
+    uint32_t place;                      /* in spot.branches */
+    uint32_t equal[4];                   /* keys by equality, by type */
+    uint32_t head_count, tail_count;     /* keys by beginning, by end */
+    uint16_t head_lengths, tail_lengths; /* which lengths they may have: bits */
     struct range_node *ranges;
     index_ref exists;
 };
 
+/* A few seats at one key. */
+struct bunch {
+    uint32_t count, cap;
+    index_ref list[];
+};
+
 struct spot {
-    index_ref *list; /* seats that end here */
+    index_ref *list; /* seats that end here, as they have no other key */
     uint32_t count, cap;
     uint32_t total; /* seats here and below */
     uint8_t depth;  /* keys on the way to it */
-    bool split;     /* what has another key goes below */
     bool mapped;    /* its branches are in the table too */
     struct branch **branches;
     uint32_t branch_count, branch_cap;
@@ -45,8 +50,16 @@ struct index {
     uint64_t round; /* counts matches */
 };
 
-static inline bool ref_is_spot(index_ref ref) { return ref & 1; }
-static inline struct spot *ref_spot(index_ref ref) { return (struct spot *)(uintptr_t)(ref - 1); }
+enum { REF_SEAT, REF_SPOT, REF_BUNCH, REF_BITS };
+static inline unsigned ref_kind(index_ref ref) { return ref & REF_BITS; }
+static inline struct spot *ref_spot(index_ref ref)
+{
+    return (struct spot *)(uintptr_t)(ref - REF_SPOT);
+}
+static inline struct bunch *ref_bunch(index_ref ref)
+{
+    return (struct bunch *)(uintptr_t)(ref - REF_BUNCH);
+}
 static inline struct set_entry *seat_entry(index_ref seat)
 {
     return (struct set_entry *)(uintptr_t)(seat & 0xffffffffffff);
@@ -55,9 +68,6 @@ static inline index_ref seat_of(const struct set_entry *e, uint32_t no)
 {
     return (uint64_t)(uintptr_t)e | (uint64_t)no << 48;
 }
-/* It lies at several keys, or at one that is no alternative. */
-static inline bool entry_is_many(const struct set_entry *e) { return e->expr->alt_count == 0; }
-
 /* In the table: of what hangs at a branch, and of the branch itself. */
 static inline uint64_t key_hash(uint64_t salt, unsigned kind, unsigned type, uint64_t value)
 {
@@ -88,6 +98,22 @@ static inline index_ref *hit_find(const struct index *x, uint64_t hash)
     }
 }
 
+/* ---- index_table.c ---- */
+
+/* Room for one more in the table; refs may move.  E_NOMEM. */
+MUST_USE int hits_grow(struct index *x);
+
 struct branch *branch_find(const struct index *x, const struct spot *n, const struct attr *a);
+MUST_USE struct branch *branch_get(struct index *x, struct spot *n, struct attr *a);
+/* Frees it when nothing hangs there. */
+void branch_tidy(struct index *x, struct spot *n, struct branch *b);
+
+static inline bool in_table(const struct key *k) { return k->kind <= BY_TAIL; }
+/* What hangs at the key, NULL or 0: nothing. */
+index_ref *ref_find(const struct index *x, struct branch *b, const struct key *k);
+/* Where something is to hang, now; NULL: no memory. */
+MUST_USE index_ref *ref_get(struct index *x, struct branch *b, const struct key *k);
+/* Nothing hangs there any more. */
+void ref_drop(struct index *x, struct spot *n, struct branch *b, const struct key *k);
 
 #endif

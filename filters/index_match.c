@@ -31,8 +31,8 @@ static void seat_found(struct finder *f, index_ref seat)
 {
     struct set_entry *e = seat_entry(seat);
     if (entry_is_many(e)) {
-        if (e->round == f->x->round) return;
-        e->round = f->x->round;
+        if (e->u.many->round == f->x->round) return;
+        e->u.many->round = f->x->round;
     }
     f->found[f->count++] = e;
     if (f->count == CANDIDATES_MAX) flush(f);
@@ -41,10 +41,16 @@ static void seat_found(struct finder *f, index_ref seat)
 static void ref_found(void *ctx, index_ref ref)
 {
     struct finder *f = ctx;
-    if (ref_is_spot(ref))
-        visit(f, ref_spot(ref));
-    else if (ref)
-        seat_found(f, ref);
+    const struct bunch *b;
+    switch (ref_kind(ref)) {
+    case REF_SPOT: visit(f, ref_spot(ref)); return;
+    case REF_BUNCH:
+        b = ref_bunch(ref);
+        for (uint32_t i = 0; i < b->count; i++) seat_found(f, b->list[i]);
+        return;
+    default:
+        if (ref) seat_found(f, ref);
+    }
 }
 
 /* ---- keys of one spot ---- */
@@ -63,7 +69,7 @@ static void probe_all(struct probes *p)
         const index_ref *ref = hit_find(p->f->x, p->hashes[i]);
         if (ref == NULL) continue;
         refs[found++] = *ref;
-        __builtin_prefetch((const void *)(uintptr_t)(*ref & 0xfffffffffffe));
+        __builtin_prefetch((const void *)(uintptr_t)(*ref & 0xfffffffffffc));
     }
     p->count = 0;
     for (unsigned i = 0; i < found; i++) ref_found(p->f, refs[i]);
@@ -83,8 +89,9 @@ static void probe_affixes(struct probes *p, const struct branch *b, struct bytes
     uint64_t seed = p->f->x->store->seed;
     for (unsigned i = 0; i < AFFIX_CLASSES && affix_lengths[i] <= text.n; i++) {
         size_t n = affix_lengths[i];
-        if (b->heads[i]) probe(p, b, BY_HEAD, i, hash_bytes(bytes_of(text.p, n), seed));
-        if (b->tails[i])
+        if (b->head_lengths >> i & 1)
+            probe(p, b, BY_HEAD, i, hash_bytes(bytes_of(text.p, n), seed));
+        if (b->tail_lengths >> i & 1)
             probe(p, b, BY_TAIL, i, hash_bytes(bytes_of(text.p + text.n - n, n), seed));
     }
 }
@@ -103,7 +110,7 @@ static void visit_branch(struct probes *p, const struct branch *b)
         probe(p, b, BY_EQUAL, FILTER_DECIMAL, key_of_decimal(slot->decimal, seed));
     if (b->equal[FILTER_BOOL] && slot_boolean(slot))
         probe(p, b, BY_EQUAL, FILTER_BOOL, key_of_integer(slot->boolean, seed));
-    if (b->head_count + b->tail_count) probe_affixes(p, b, slot_text(slot));
+    if (b->head_lengths | b->tail_lengths) probe_affixes(p, b, slot_text(slot));
     if (b->ranges && slot_number(slot)) ranges_stab(b->ranges, slot->number, ref_found, p->f);
 }
 

@@ -62,7 +62,7 @@ static void unindex(struct filter_set *set)
 {
     for (size_t i = 0; i <= set->entries.mask; i++) {
         struct set_entry *e = entry_at(set, i);
-        if (e && e->seat_count) index_remove(set->index, e);
+        if (e && entry_is_indexed(e)) index_remove(set->index, e);
     }
     index_free(&set->index);
     set->stats.indexed = false;
@@ -103,6 +103,7 @@ static struct set_entry *entry_new(struct filter_set *set, struct filter_expr *e
     struct set_entry *e = mem_calloc(1, sizeof *e);
     if (e == NULL) return NULL;
     e->expr = expr;
+    entry_unindexed(e);
     if (ptrmap_put(&set->entries, e, entry_hash(e, set->store->seed)) < 0) {
         mem_free(e);
         return NULL;
@@ -205,7 +206,7 @@ void filter_set_check(const struct filter_set *set)
         ASSERT(e->members && e->members->link == &e->members);
         for (const struct filter_member *m = e->members; m; m = m->next, members++)
             ASSERT(m->entry == e && (m->next == NULL || m->next->link == &m->next));
-        ASSERT((e->seat_count > 0) == (set->index != NULL));
+        ASSERT(entry_is_indexed(e) == (set->index != NULL));
         if (set->index) index_check(set->index, e);
     }
     ASSERT(filters == set->stats.filters && members == set->stats.members);

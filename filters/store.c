@@ -103,12 +103,6 @@ int filter_compile(struct filter_store *store, struct bytes text,
     return rc;
 }
 
-struct filter_expr *filter_expr_ref(struct filter_expr *expr)
-{
-    expr->refs++;
-    return expr;
-}
-
 enum filter_result filter_matches(struct filter_store *store, const struct filter_expr *expr,
                                   struct filter_event *event)
 {
