@@ -66,11 +66,13 @@ class Figure:
 
 
 class Scenario:
-    def __init__(self, name, flags, figures, relay=None, inflight=1000, pinned=True, split=False, disk=False):
+    def __init__(self, name, flags, figures, relay=None, inflight=1000, pinned=True, split=False, disk=False,
+                 ours=False):
         self.name, self.flags, self.figures, self.relay = name, flags, figures, relay
         self.disk = disk  # persistence true; mosquitto then writes its database now and then, we sync
         self.inflight = inflight  # None: the broker's default
         self.pinned, self.split = pinned, split
+        self.ours = ours  # only we can do it
 
 
 def cpu_cost(ratio):
@@ -110,6 +112,11 @@ def scenarios(descriptors):
                  [Figure("memory a subscription", "bytes_per_sub", "B", less=True).limit(200),
                   Figure("delivered, 1 M subs", "delivered_per_s", "/s").against("mosquitto", 10)
                   .against("subs-10k", 0.8)]),
+        # 100 clients x 1,000 filters, all on one topic; three of them want each message
+        Scenario("filters-100k", "subs --ver 5 --clients 100 --sbatch 50 --filters 3 --pubs 4 --secs @ --count 100000",
+                 [Figure("published, 100 K filters", "published_per_s", "/s").limit(100000),
+                  Figure("CPU a delivery", "broker_us_per_delivery", "us", less=True),
+                  Figure("memory a filtered subscription", "bytes_per_sub", "B", less=True)], ours=True),
         Scenario("retained", f"retained --count 100000 --pubs 4 --qos 1 --subqos 0 --size {SIZE}",
                  [Figure("delivered", "delivered_per_s", "/s").limit(1000000),
                   # "mqload/r/NN/NNNNN" is 17 bytes, nearly always
@@ -241,6 +248,8 @@ def run(scenario, targets, rounds, secs, cpus):
     names = ["1-shard", "2-shards"] if not scenario.pinned else ["sluice", "mosquitto", "relay"]
     if scenario.relay is None and "relay" in names:
         names.remove("relay")
+    if scenario.ours:
+        names.remove("mosquitto")
     runs = {name: [] for name in names if name in targets}
     for _ in range(rounds):
         for name, results in runs.items():

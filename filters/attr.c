@@ -1,7 +1,7 @@
 /* What a name or path of an expression is in the event at hand. */
 #include <strings.h>
 
-#include "filters/expr.h"
+#include "filters/form.h"
 
 static enum found text_found(struct bytes text, struct filter_value *out)
 {
@@ -32,7 +32,7 @@ static enum found level_found(struct bytes topic, int32_t index, struct filter_v
 }
 
 /* application/cloudevents…+json, parameters left aside. */
-static bool is_envelope(struct bytes type)
+bool attr_is_envelope(struct bytes type)
 {
     static const char head[] = "application/cloudevents", tail[] = "+json";
     const uint8_t *end = type.n ? memchr(type.p, ';', type.n) : NULL;
@@ -52,16 +52,21 @@ static enum found name_found(struct run *r, struct bytes name, struct filter_val
         if (bytes_eq(key, name)) return FOUND_VALUE;
     if (event->content_type.p == NULL) return FOUND_MISSING;
     if (bytes_eq(name, bytes_str("datacontenttype"))) return text_found(event->content_type, out);
-    if (!is_envelope(event->content_type)) return FOUND_MISSING;
+    if (!attr_is_envelope(event->content_type)) return FOUND_MISSING;
     return json_member(r->store, event, name, out);
 }
 
 enum found attr_find(struct run *r, const struct node *n, struct filter_value *out)
 {
     struct filter_event *e = r->event;
+    if (n->shared) {
+        const struct slot *slot = view_slot(r->store, e, n->shared);
+        *out = slot->value;
+        return (enum found)slot->found;
+    }
     switch (n->attr) {
     case ATTR_NAME: return name_found(r, n->value.string, out);
-    case ATTR_PATH: return json_path(r->store, e, r->expr, n, out);
+    case ATTR_PATH: return json_path(r->store, e, r->tree, n, out);
     case ATTR_LEVEL: return level_found(e->topic, n->index, out);
     case ATTR_TOPIC: return text_found(e->topic, out);
     case ATTR_CONTENT_TYPE: return text_found(e->content_type, out);

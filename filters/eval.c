@@ -139,7 +139,7 @@ static struct operand truth(struct run *r, struct operand o)
 
 static struct operand eval_logic(struct run *r, const struct node *n)
 {
-    const struct node *nodes = r->expr->nodes;
+    const struct node *nodes = r->tree->nodes;
     struct operand left = truth(r, eval(r, n->first));
     for (uint32_t i = nodes[n->first].next; i && !left.failed; i = nodes[i].next) {
         unsigned op = nodes[i].op;
@@ -153,7 +153,7 @@ static struct operand eval_logic(struct run *r, const struct node *n)
 
 static struct operand eval_chain(struct run *r, const struct node *n)
 {
-    const struct node *nodes = r->expr->nodes;
+    const struct node *nodes = r->tree->nodes;
     unsigned first = nodes[nodes[n->first].next].op;
     if (op_is_logic(first)) return eval_logic(r, n);
     struct filter_value zero = op_is_compare(first) ? value_bool(false) : value_int(0);
@@ -182,7 +182,7 @@ static struct operand eval_like(struct run *r, const struct node *n)
 
 static struct operand eval_in(struct run *r, const struct node *n)
 {
-    const struct node *nodes = r->expr->nodes;
+    const struct node *nodes = r->tree->nodes;
     char room[CAST_TEXT_BYTES];
     struct operand left = eval(r, n->first);
     if (left.failed) return failed(value_bool(false));
@@ -206,13 +206,13 @@ static struct operand eval_call(struct run *r, const struct node *n)
     args = (void *)run_text(r, (n->count + 1) * sizeof *args);
     if (args == NULL) return failed(value_bool(false));
     unsigned count = 0;
-    for (uint32_t i = n->first; i; i = r->expr->nodes[i].next) args[count++] = eval(r, i);
+    for (uint32_t i = n->first; i; i = r->tree->nodes[i].next) args[count++] = eval(r, i);
     return function_run(r, n->function, args, count);
 }
 
 static struct operand eval(struct run *r, uint32_t at)
 {
-    const struct node *n = &r->expr->nodes[at];
+    const struct node *n = &r->tree->nodes[at];
     struct filter_value v;
     switch (n->kind) {
     case NODE_LITERAL: return good(n->value);
@@ -227,13 +227,20 @@ static struct operand eval(struct run *r, uint32_t at)
     }
 }
 
-struct operand run_expr(struct run *r)
+struct operand run_node(struct run *r, uint32_t at) { return eval(r, at); }
+
+void run_begin(struct filter_store *s, struct filter_event *event)
 {
-    struct filter_store *s = r->store;
     scratch_free(s);
-    if (r->event->asked == 0 || r->event->asked != s->epoch) {
-        json_forget(s);
-        r->event->asked = ++s->epoch;
-    }
-    return eval(r, r->expr->root);
+    if (event->asked && event->asked == s->epoch) return;
+    json_forget(s);
+    s->scanned = false;
+    s->present_count = 0;
+    event->asked = ++s->epoch;
+}
+
+struct operand run_tree(struct run *r)
+{
+    run_begin(r->store, r->event);
+    return eval(r, r->tree->root);
 }

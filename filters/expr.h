@@ -1,7 +1,9 @@
-/* Inside the room: tokens, the syntax tree of an expression, and the store.  One thread. */
+/* Inside the room: tokens, the syntax tree of an expression, its evaluation, and the store.  What
+ * a tree is compiled to is in form.h.  One thread. */
 #ifndef FILTERS_EXPR_H
 #define FILTERS_EXPR_H
 
+#include "base/ptrmap.h"
 #include "filters/eval.h"
 #include "filters/value.h"
 
@@ -118,11 +120,11 @@ struct node {
     uint32_t first, next;      /* child, sibling: places in the tree, 0 = none */
     uint32_t count;            /* children */
     struct filter_value value; /* NODE_LITERAL; text of LIKE, names, calls and steps */
+    struct attr *shared;       /* NODE_ATTR, NODE_EXISTS of a predicate's tree; or NULL */
 };
 
-/* A compiled expression: the tree and the texts it views. */
-struct filter_expr {
-    uint32_t refs;
+/* The tree and the texts it views. */
+struct filter_tree {
     struct node *nodes; /* [0] is not used */
     uint32_t count, cap;
     uint32_t root;
@@ -132,15 +134,27 @@ struct filter_expr {
 };
 
 /* 0, E_NOMEM, E_INVALID with *error; nothing is to be freed after an error. */
-MUST_USE int expr_parse(struct bytes text, const struct filter_limits *limits,
-                        struct filter_expr **out, struct filter_error *error);
-void expr_free(struct filter_expr *e);
+MUST_USE int tree_parse(struct bytes text, const struct filter_limits *limits,
+                        struct filter_tree **out, struct filter_error *error);
+void tree_free(struct filter_tree *e);
 
 void fault_set(struct filter_error *e, enum filter_fault fault, uint32_t column, const char *fmt,
                ...) PRINTF_LIKE(4, 5);
 
 /* ---- lint.c: why it would be refused as a filter; returns how many, at most max ---- */
-uint32_t expr_lint(const struct filter_expr *e, struct filter_error *out, uint32_t max);
+uint32_t tree_lint(const struct filter_tree *e, struct filter_error *out, uint32_t max);
+bool tree_is_boolean(const struct filter_tree *e, const struct node *n); /* certainly */
+
+/* ---- tree.c ---- */
+
+/* Subtrees without variables become literals, where that is no error. */
+void tree_fold(struct filter_store *s, struct filter_tree *e);
+/* Nodes of the subtree at `at` alone; NULL without memory. */
+MUST_USE struct filter_tree *tree_copy(const struct filter_tree *e, uint32_t at);
+/* Whether two subtrees mean the same, whatever was written; and a hash of that. */
+bool tree_same(const struct filter_tree *a, uint32_t at, const struct filter_tree *b, uint32_t bt);
+uint64_t tree_hash(const struct filter_tree *e, uint32_t at, uint64_t seed);
+size_t tree_bytes(const struct filter_tree *e); /* without the allocator's own */
 
 /* ---- store.c, json.c, attr.c, eval.c, func.c ---- */
 
@@ -154,7 +168,19 @@ struct json_t;
 struct filter_store {
     struct filter_settings settings;
     struct filter_stats stats;
-    uint64_t epoch; /* of the event at hand */
+    uint64_t seed;              /* of every hash */
+    uint64_t epoch;             /* of the event at hand */
+    bool scanned;               /* its attributes have been looked through */
+    bool envelope;              /* and its payload has more of them, see attr.c */
+    struct ptrmap names, attrs; /* struct attr: those found by name, and the others */
+    struct attr **present;      /* of the names, those that the event has; room for all */
+    uint32_t present_count, present_cap;
+    uint32_t attr_serial;
+    struct ptrmap preds, exprs; /* struct pred, struct filter_expr, by what they are */
+    struct form *forms;         /* room of compile.c */
+    uint32_t form_cap;
+    struct filter_expr *draft; /* likewise, draft_size bytes */
+    size_t draft_size;
     bool json_tried;
     struct json_t *json;
     struct scratch *scratch; /* texts that live until the next evaluation */
@@ -173,13 +199,17 @@ struct operand {
 struct run {
     struct filter_store *store;
     struct filter_event *event;
-    const struct filter_expr *expr;
+    const struct filter_tree *tree;
     enum filter_failure failure; /* the first */
     char *detail;                /* FILTER_DETAIL_BYTES, or NULL */
     size_t work;                 /* up to WORK_MAX */
 };
 
-struct operand run_expr(struct run *r);
+/* The store is told which event is at hand; before anything is asked about it. */
+void run_begin(struct filter_store *s, struct filter_event *event);
+struct operand run_tree(struct run *r);
+/* A subtree, of the event that was begun. */
+struct operand run_node(struct run *r, uint32_t at);
 struct operand run_fail(struct run *r, enum filter_failure failure, struct filter_value left,
                         const char *fmt, ...) PRINTF_LIKE(4, 5);
 /* false (and a failure): it is more than WORK_MAX in all. */
@@ -190,12 +220,13 @@ void scratch_free(struct filter_store *s);
 
 enum found { FOUND_MISSING, FOUND_VALUE, FOUND_UNUSABLE };
 enum found attr_find(struct run *r, const struct node *n, struct filter_value *out);
+bool attr_is_envelope(struct bytes content_type);
 
 /* The payload as JSON, NULL when it is none; borrowed while the event is the one at hand. */
 struct json_t *json_of_event(struct filter_store *s, struct filter_event *event);
 void json_forget(struct filter_store *s);
 enum found json_path(struct filter_store *s, struct filter_event *event,
-                     const struct filter_expr *e, const struct node *n, struct filter_value *out);
+                     const struct filter_tree *e, const struct node *n, struct filter_value *out);
 enum found json_member(struct filter_store *s, struct filter_event *event, struct bytes name,
                        struct filter_value *out);
 

@@ -28,6 +28,8 @@ struct filter_limits {
 enum { FILTER_TEXT_MAX = 65535, FILTER_NESTING_MAX = 256 };
 
 #define FILTER_LIMITS_DEFAULT ((struct filter_limits){8192, 64, 256, 1024})
+/* For those whom the limits do not guard against: what stands in a configuration. */
+#define FILTER_LIMITS_CONFIGURED ((struct filter_limits){FILTER_TEXT_MAX, 64, 4096, 4096})
 
 enum filter_fault {
     FILTER_FAULT_NONE,
@@ -55,6 +57,7 @@ const char *filter_fault_name(enum filter_fault fault);
 struct filter_settings {
     uint32_t json_bytes; /* a payload above it is not read as JSON: its paths are missing */
     uint32_t json_depth; /* nor is one that is nested deeper, at most FILTER_JSON_DEPTH_MAX */
+    uint64_t seed;       /* of hashes: not to be guessed by whoever writes filters */
 };
 
 enum { FILTER_JSON_DEPTH_MAX = 512 };
@@ -72,8 +75,8 @@ struct filter_stats {
     uint64_t json_bad;        /* of them: no JSON, or too deep; their paths are missing */
     uint64_t json_large;      /* not read: longer than json_bytes */
     uint64_t short_of_memory; /* an evaluation that could not go on: counts as an error too */
-    uint64_t expr_count;      /* compiled expressions now */
-    uint64_t bytes;           /* memory of expressions, without the allocator's own */
+    uint64_t expr_count;      /* compiled expressions now, those that mean the same counted once */
+    uint64_t bytes;           /* their memory, without tables and the allocator's own */
 };
 
 /* Borrowed, valid as long as the store. */
@@ -81,8 +84,8 @@ const struct filter_stats *filter_store_stats(const struct filter_store *store);
 
 /* ---- expressions ---- */
 
-/* Compiles a filter.  The result is the caller's, who gives it back with filter_expr_unref().  The
- * text is not kept.
+/* Compiles a filter.  The result is the caller's, who gives it back with filter_expr_unref(); texts
+ * that ask the same give the same expression.  The text is not kept.
  * E_INVALID: *error says why; E_NOMEM; on both nothing has changed. */
 MUST_USE int filter_compile(struct filter_store *store, struct bytes text,
                             const struct filter_limits *limits, struct filter_expr **out,

@@ -72,7 +72,7 @@ static enum found value_of(const json_t *j, struct filter_value *out)
 }
 
 enum found json_path(struct filter_store *s, struct filter_event *event,
-                     const struct filter_expr *e, const struct node *n, struct filter_value *out)
+                     const struct filter_tree *e, const struct node *n, struct filter_value *out)
 {
     const json_t *j = json_of_event(s, event);
     for (uint32_t i = n->first; i && j; i = e->nodes[i].next) {

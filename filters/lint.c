@@ -3,7 +3,7 @@
 #include "filters/expr.h"
 
 struct lint {
-    const struct filter_expr *e;
+    const struct filter_tree *e;
     struct filter_error *out;
     uint32_t count, max;
 };
@@ -13,7 +13,7 @@ static struct filter_error *next(struct lint *l)
     return l->count < l->max ? &l->out[l->count++] : NULL;
 }
 
-static bool is_boolean(const struct filter_expr *e, const struct node *n)
+bool tree_is_boolean(const struct filter_tree *e, const struct node *n)
 {
     switch (n->kind) {
     case NODE_LITERAL: return n->value.type == FILTER_BOOL;
@@ -74,13 +74,13 @@ static void lint_node(struct lint *l, uint32_t at)
     for (uint32_t i = n->first; i; i = l->e->nodes[i].next) lint_node(l, i);
 }
 
-uint32_t expr_lint(const struct filter_expr *e, struct filter_error *out, uint32_t max)
+uint32_t tree_lint(const struct filter_tree *e, struct filter_error *out, uint32_t max)
 {
     struct lint l = {e, out, 0, max};
     lint_node(&l, e->root);
     const struct node *root = &e->nodes[e->root];
     bool unknown = root->kind == NODE_CALL && root->function < 0; /* said already */
-    struct filter_error *f = is_boolean(e, root) || unknown ? NULL : next(&l);
+    struct filter_error *f = tree_is_boolean(e, root) || unknown ? NULL : next(&l);
     if (f)
         fault_set(f, FILTER_FAULT_NOT_BOOLEAN, root->column,
                   "the filter is not certainly Boolean: compare it with something");

@@ -12,7 +12,7 @@ struct parser {
     struct lexer lexer;
     struct token now, ahead; /* one more, for NOT before IN and LIKE */
     const struct filter_limits *limits;
-    struct filter_expr *e;
+    struct filter_tree *e;
     struct filter_error *error;
     uint32_t depth;
     int rc; /* once not 0, everything returns 0 */
@@ -78,7 +78,7 @@ static bool want_symbol(struct parser *p, uint16_t symbol, const char *why)
 
 static uint32_t node_new(struct parser *p, enum node_kind kind, uint32_t column)
 {
-    struct filter_expr *e = p->e;
+    struct filter_tree *e = p->e;
     if (p->rc) return 0;
     if (e->count == e->cap) {
         uint32_t cap = e->cap * 2;
@@ -113,7 +113,7 @@ static void predicate(struct parser *p, uint32_t column)
 
 static struct bytes keep(struct parser *p, struct bytes text, uint8_t quote, bool lower)
 {
-    struct filter_expr *e = p->e;
+    struct filter_tree *e = p->e;
     uint8_t *d = e->text + e->text_bytes, *from = d;
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = text.p[i], next = i + 1 < text.n ? text.p[i + 1] : 0;
@@ -423,7 +423,7 @@ static uint32_t parse_level(struct parser *p, int level)
 
 static uint32_t parse_logic(struct parser *p) { return p->rc ? 0 : parse_level(p, 3); }
 
-void expr_free(struct filter_expr *e)
+void tree_free(struct filter_tree *e)
 {
     if (e == NULL) return;
     mem_free(e->nodes);
@@ -431,22 +431,21 @@ void expr_free(struct filter_expr *e)
     mem_free(e);
 }
 
-static struct filter_expr *expr_new(size_t text_bytes)
+static struct filter_tree *tree_new(size_t text_bytes)
 {
-    struct filter_expr *e = mem_calloc(1, sizeof *e);
+    struct filter_tree *e = mem_calloc(1, sizeof *e);
     if (e == NULL) return NULL;
-    e->refs = 1;
     e->count = 1;
     e->cap = 8;
     e->text_cap = (uint32_t)text_bytes + 1;
     e->nodes = mem_calloc(e->cap, sizeof *e->nodes);
     e->text = mem_alloc(e->text_cap);
     if (e->nodes && e->text) return e;
-    expr_free(e);
+    tree_free(e);
     return NULL;
 }
 
-int expr_parse(struct bytes text, const struct filter_limits *limits, struct filter_expr **out,
+int tree_parse(struct bytes text, const struct filter_limits *limits, struct filter_tree **out,
                struct filter_error *error)
 {
     ASSERT(limits->nesting <= FILTER_NESTING_MAX);
@@ -460,14 +459,14 @@ int expr_parse(struct bytes text, const struct filter_limits *limits, struct fil
         return E_INVALID;
     }
     struct parser p = {.lexer = {.text = text}, .limits = limits, .error = error};
-    p.e = expr_new(text.n);
+    p.e = tree_new(text.n);
     if (p.e == NULL) return E_NOMEM;
     step(&p);
     step(&p);
     p.e->root = parse_logic(&p);
     if (p.rc == 0 && p.now.kind != TOKEN_END) wrong(&p, "the expression should end here");
     if (p.rc) {
-        expr_free(p.e);
+        tree_free(p.e);
         return p.rc;
     }
     *out = p.e;

@@ -1,7 +1,7 @@
 /* The store, compiling, and asking. */
 #include "base/err.h"
 #include "base/mem.h"
-#include "filters/expr.h"
+#include "filters/form.h"
 
 const char *filter_failure_name(enum filter_failure failure)
 {
@@ -29,6 +29,7 @@ struct filter_store *filter_store_new(const struct filter_settings *settings)
     if (s == NULL) return NULL;
     s->settings = *settings;
     s->settings.json_depth = (uint32_t)min_u64(settings->json_depth, FILTER_JSON_DEPTH_MAX);
+    s->seed = settings->seed;
     return s;
 }
 
@@ -37,9 +38,17 @@ void filter_store_free(struct filter_store **store)
     struct filter_store *s = *store;
     *store = NULL;
     if (s == NULL) return;
-    ASSERT(s->stats.expr_count == 0);
+    ASSERT(s->exprs.count == 0 && s->preds.count == 0);
+    ASSERT(s->names.count == 0 && s->attrs.count == 0);
     json_forget(s);
     scratch_free(s);
+    ptrmap_fini(&s->exprs);
+    ptrmap_fini(&s->preds);
+    ptrmap_fini(&s->names);
+    ptrmap_fini(&s->attrs);
+    mem_free(s->present);
+    mem_free(s->forms);
+    mem_free(s->draft);
     mem_free(s);
 }
 
@@ -82,62 +91,37 @@ uint8_t *run_text(struct run *r, size_t n)
     return c->data;
 }
 
-/* Without the allocator's own. */
-static size_t expr_bytes(const struct filter_expr *e)
-{
-    return sizeof *e + e->cap * sizeof *e->nodes + e->text_cap;
-}
-
 int filter_compile(struct filter_store *store, struct bytes text,
                    const struct filter_limits *limits, struct filter_expr **out,
                    struct filter_error *error)
 {
-    int rc = expr_parse(text, limits, out, error);
+    struct filter_tree *tree = NULL;
+    int rc = tree_parse(text, limits, &tree, error);
     if (rc) return rc;
-    if (expr_lint(*out, error, 1)) {
-        expr_free(*out);
-        *out = NULL;
-        return E_INVALID;
-    }
-    store->stats.expr_count++;
-    store->stats.bytes += expr_bytes(*out);
-    return 0;
-}
-
-struct filter_expr *filter_expr_ref(struct filter_expr *expr)
-{
-    expr->refs++;
-    return expr;
-}
-
-void filter_expr_unref(struct filter_store *store, struct filter_expr *expr)
-{
-    if (expr == NULL || --expr->refs) return;
-    store->stats.expr_count--;
-    store->stats.bytes -= expr_bytes(expr);
-    expr_free(expr);
+    rc = tree_lint(tree, error, 1) ? E_INVALID : expr_compile(store, tree, out);
+    tree_free(tree);
+    return rc;
 }
 
 enum filter_result filter_matches(struct filter_store *store, const struct filter_expr *expr,
                                   struct filter_event *event)
 {
-    struct run r = {.store = store, .event = event, .expr = expr};
-    struct operand o = run_expr(&r);
-    if (o.failed || o.value.type != FILTER_BOOL) return FILTER_ERROR;
-    return o.value.boolean ? FILTER_MATCH : FILTER_MISS;
+    struct run r = {.store = store, .event = event};
+    run_begin(store, event);
+    return expr_run(&r, expr);
 }
 
 int filter_eval(struct filter_store *store, struct bytes text, const struct filter_limits *limits,
                 struct filter_event *event, struct filter_outcome *out)
 {
-    struct filter_expr *e = NULL;
+    struct filter_tree *e = NULL;
     *out = (struct filter_outcome){.value = value_bool(false)};
-    int rc = expr_parse(text, limits, &e, &out->error);
+    int rc = tree_parse(text, limits, &e, &out->error);
     if (rc == E_INVALID) out->failure = FILTER_FAIL_PARSE;
     if (rc) return rc == E_INVALID ? 0 : rc;
-    out->warning_count = expr_lint(e, out->warnings, FILTER_WARNINGS_MAX);
-    struct run r = {.store = store, .event = event, .expr = e, .detail = out->detail};
-    out->value = run_expr(&r).value;
+    out->warning_count = tree_lint(e, out->warnings, FILTER_WARNINGS_MAX);
+    struct run r = {.store = store, .event = event, .tree = e, .detail = out->detail};
+    out->value = run_tree(&r).value;
     out->failure = r.failure;
     /* A literal's text lies in the tree, which goes now. */
     if (out->value.type == FILTER_STRING && out->value.string.n) {
@@ -148,6 +132,6 @@ int filter_eval(struct filter_store *store, struct bytes text, const struct filt
         else
             rc = E_NOMEM;
     }
-    expr_free(e);
+    tree_free(e);
     return rc;
 }

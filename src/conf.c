@@ -85,6 +85,7 @@ void conf_free(struct conf **conf)
     mem_free(c->tokens);
     conf_histories_fini(c);
     acl_free(&c->acl);
+    conf_filters_fini(c);
     mem_free(c->acl_file);
     mem_free(c->pid_file);
     mem_free(c->user);

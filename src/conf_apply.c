@@ -200,6 +200,16 @@ int conf_apply_packet_size(struct conf_reader *r, const struct conf_directive *d
     return 0;
 }
 
+int conf_apply_filter_index(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value)
+{
+    bool on = strcmp(value, "on") == 0;
+    if (!on && strcmp(value, "off") != 0 && conf_parse_bool(value, &on) < 0)
+        return conf_value_wrong(r, d, value);
+    r->conf->core.filter_index = on;
+    return 0;
+}
+
 /* ---- persistence ---- */
 
 int conf_apply_persistence_file(struct conf_reader *r, const struct conf_directive *d,

@@ -18,8 +18,10 @@ enum {
     CONF_MAX_FILES = 1000,         /* all files of one configuration */
     CONF_MAX_HISTORIES = 64,       /* a topic that is new is compared with each */
     CONF_MAX_LISTENERS = 64,       /* each costs a socket per shard */
-    CONF_MAX_PREFIX = 50,          /* of client ids, as mosquitto */
-    CONF_MAX_NAME = 200,           /* bytes of persistence_file: longer names are made from it */
+    CONF_MAX_FILTERS = 1000,       /* named ones; they are looked for one by one */
+    CONF_MAX_FILTER_NAME = 64,
+    CONF_MAX_PREFIX = 50, /* of client ids, as mosquitto */
+    CONF_MAX_NAME = 200,  /* bytes of persistence_file: longer names are made from it */
 };
 
 enum conf_status {
@@ -168,6 +170,11 @@ int conf_apply_shards(struct conf_reader *r, const struct conf_directive *d, con
 int conf_apply_expiration(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_packet_size(struct conf_reader *r, const struct conf_directive *d,
                            const char *value);
+int conf_apply_filter_index(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
+/* conf_filter.c */
+int conf_apply_filter(struct conf_reader *r, const struct conf_directive *d, const char *value);
+void conf_filters_fini(struct conf *c);
 int conf_apply_persistence_file(struct conf_reader *r, const struct conf_directive *d,
                                 const char *value);
 int conf_apply_durability(struct conf_reader *r, const struct conf_directive *d, const char *value);

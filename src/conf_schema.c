@@ -394,6 +394,13 @@ static const struct conf_directive schema[] = {
      .max = 100000,
      .initial = "100",
      .help = "Subscriptions with a replay, of one session."},
+    {.name = "filter_index",
+     IN_CORE(filter_index),
+     RELOAD,
+     OWN(filter_index, "on or off"),
+     .initial = "on",
+     .help = "More than 16 attribute filters on one topic filter are looked up by what a message "
+             "is; off: each of them is asked in turn."},
     {.name = "filter_max_length",
      IN_CORE(filter_max_length),
      RELOAD,
@@ -815,8 +822,12 @@ static const struct conf_directive schema[] = {
     LATER("dead_letter_max_messages"),
     LATER("dead_letter_max_bytes"),
     LATER("dead_letter_max_age"),
-    LATER("filter"),
-    LATER("filter_index"),
+    {.name = "filter",
+     RELOAD,
+     OWN(filter, "NAME EXPRESSION, the name of letters, digits, '_', '-' and '.'"),
+     .help = "An attribute filter that subscriptions use by its name, as $filter/@NAME/... or as "
+             "the value @NAME of the property; may be given several times. After a reload they "
+             "have the new one; who uses a name that is gone keeps what it had."},
 };
 
 const struct conf_directive *conf_schema(size_t *count)

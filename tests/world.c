@@ -268,6 +268,7 @@ void world_defaults(struct core_config *cfg)
         .slow_grace_ms = 1000,
         .connect_timeout_ms = 10 * 1000,
         .connection_messages = true,
+        .filter_index = true,
     };
 }
 

@@ -142,11 +142,13 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->conns);
     list_init(&core->fetching);
     list_init(&core->replays_dirty);
+    list_init(&core->wish_sets);
     timers_init(&core->timers, now_ms);
     ptrmap_init(&core->sessions, session_hash, seed);
     ptrmap_init(&core->groups, share_group_hash, seed);
     ptrmap_init(&core->subid_index, subid_hash, seed);
-    const struct filter_settings settings = FILTER_SETTINGS_DEFAULT;
+    struct filter_settings settings = FILTER_SETTINGS_DEFAULT;
+    settings.seed = seed;
     core->filters = filter_store_new(&settings);
     if (core->filters == NULL || trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
         retain_new(&core->retain, seed, retained_release, core) < 0 ||
@@ -189,10 +191,12 @@ void core_free(struct core **core_ptr)
 
 void core_configure(struct core *core, const struct core_config *cfg)
 {
+    struct core_config before = core->cfg;
     core->cfg = *cfg;
     core->acl_generation++;
     if (histories_configure(core) < 0)
         core_log(core, LOG_T_ERROR, "Error: no memory for new histories; the old ones stay.");
+    wishes_configure(core, &before);
 }
 
 void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)

@@ -18,6 +18,11 @@
 #include "store/store.h"
 
 struct acl;
+
+/* An attribute filter that the configuration names: `$filter/@name/...`. */
+struct core_filter {
+    const char *name, *text;
+};
 struct core;
 
 /* Messages of these topics stay to be read again (CONTRACT section 2: `history`). */
@@ -54,8 +59,11 @@ struct core_config {
     uint64_t ack_timeout_ms;                           /* v5: disconnect; 0 = off */
     uint32_t max_topic_levels;                         /* 200 */
     uint32_t max_subscriptions;                        /* a session; 0 = no limit */
-    uint32_t filter_max_length;      /* bytes of an attribute filter; 0: the default of 8192 */
-    uint32_t filter_max_predicates;  /* in it; 0: 256 */
+    uint32_t filter_max_length;     /* bytes of an attribute filter; 0: the default of 8192 */
+    uint32_t filter_max_predicates; /* in it; 0: 256 */
+    const struct core_filter *named_filters; /* as acl, borrowed */
+    size_t named_filter_count;
+    bool filter_index;               /* else filters are asked in turn, however many there are */
     uint32_t max_filters_per_client; /* subscriptions with one, of a session; 0: no limit */
     /* In their order, the first that matches counts; borrowed as acl is. */
     const struct core_history *histories;
@@ -143,7 +151,8 @@ struct core_stats {                            /* counters grow; gauges say what
         dropped_no_memory;
     uint64_t dropped_share_nacked, dropped_qos0_offline;
     uint64_t history_missed; /* messages of a history that the store had no room for */
-    uint64_t filter_matched, filter_missed, filter_errors;      /* answers of attribute filters */
+    uint64_t filter_matched, filter_missed, filter_errors; /* answers of attribute filters; misses
+                                   and errors of those that were asked: an index asks few */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
     uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;
     uint64_t route_hits, route_misses;

@@ -234,13 +234,14 @@ struct target {
         struct session *session;
         struct group *group;
         struct wsub *wished;
+        struct wish_set *wishes;
     } to;
     uint32_t subid; /* one identifier, or SUBID_SET_FLAG | index into core->subid_sets */
     uint8_t qos;
     uint8_t kind; /* enum target_kind */
     bool no_local, retain_as_published;
 };
-enum target_kind { TARGET_SESSION, TARGET_GROUP, TARGET_WISHED, TARGET_REPLAY };
+enum target_kind { TARGET_SESSION, TARGET_GROUP, TARGET_WISHED, TARGET_WISHES, TARGET_REPLAY };
 
 /* Where messages of one topic go; valid while generation == core->generation. */
 struct route {
@@ -367,6 +368,8 @@ struct core {
     bool shutting_down;
     bool ending; /* core_free() */
     struct filter_store *filters;
+    struct list wish_sets;   /* struct wish_set */
+    uint64_t name_missed;    /* hash of the named filter that was last said to be gone */
     struct target *resolved; /* of one message, see resolve() in router.c */
     uint32_t resolved_cap;
     struct route scratch; /* last: it ends in a flexible member that it does not use */

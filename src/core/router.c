@@ -197,6 +197,9 @@ static struct target target_of(const struct sub *s)
     if (s->kind == SUB_GROUP) {
         t.kind = TARGET_GROUP;
         t.to.group = s->owner.group;
+    } else if (s->kind == SUB_WISHES) {
+        t.kind = TARGET_WISHES;
+        t.to.wishes = wish_set_of((struct sub *)(uintptr_t)s);
     } else if (s->wished) {
         t.kind = TARGET_WISHED;
         t.to.wished = wsub_of(s);
@@ -208,9 +211,10 @@ static void route_add(void *ctx, const struct filter *f)
 {
     struct core *core = ctx;
     struct route *r = &core->scratch;
+    r->durable |= f->durable_count > 0;
     for (const struct sub *s = f->subs; s; s = s->filter_next) {
-        r->durable |= s->durable;
         if (s->kind == SUB_SHARD) {
+            r->durable |= s->durable;
             r->remote |= (uint64_t)1 << s->owner.shard;
             continue;
         }
@@ -219,7 +223,7 @@ static void route_add(void *ctx, const struct filter *f)
             return;
         }
         struct target new = target_of(s), *t = NULL;
-        r->wished |= new.kind == TARGET_WISHED;
+        r->wished |= new.kind == TARGET_WISHED || new.kind == TARGET_WISHES;
         r->grouped |= new.kind == TARGET_GROUP;
         if (new.kind == TARGET_SESSION)
             t = target_of_session(core, r->targets, r->target_count, new.to.session, new.no_local);
@@ -297,33 +301,56 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
 
 /* ---- fan-out ---- */
 
-/* Of a route on which some subscriptions wish something, the targets that this message has; one a
- * session, as without wishes.  They are good until the next call. */
-static uint32_t resolve(struct core *core, const struct pub *p, const struct route *r)
+/* Of a route on which some subscriptions wish something, the targets that a message has. */
+struct resolving {
+    struct core *core;
+    bool history;   /* the topic is in one */
+    uint32_t count; /* of core->resolved */
+};
+
+static void resolve_add(struct resolving *r, const struct target *new)
 {
-    uint32_t count = 0;
+    struct core *core = r->core;
+    struct target *t = NULL;
+    if (!target_room(&core->resolved, &core->resolved_cap, r->count)) {
+        core->stats.dropped_no_memory++;
+        return;
+    }
+    if (new->kind == TARGET_SESSION)
+        t = target_of_session(core, core->resolved, r->count, new->to.session, new->no_local);
+    if (t)
+        target_join(core, t, new);
+    else
+        core->resolved[r->count++] = *new;
+}
+
+static void resolve_wished(void *ctx, struct wsub *ws)
+{
+    const struct resolving *r = ctx;
+    struct target t = target_of(&ws->head.sub);
+    /* Replays one by one: what is live for others may still be the past for them. */
+    t.kind = r->history && ws->replay ? TARGET_REPLAY : TARGET_SESSION;
+    if (t.kind == TARGET_SESSION) t.to.session = ws->head.sub.owner.session;
+    resolve_add(ctx, &t);
+}
+
+/* One target a session, as without wishes; they are good until the next call. */
+static uint32_t resolve(struct core *core, const struct pub *p, const struct route *route)
+{
+    struct resolving r = {core, route->history, 0};
     struct wish_event event;
     wish_event_init(&event, core, p);
     core->route_serial++;
-    for (uint32_t i = 0; i < r->target_count; i++) {
-        struct target new = r->targets[i], *t = NULL;
-        if (new.kind == TARGET_WISHED) {
-            struct wsub *ws = new.to.wished;
-            if (!wish_passes(&event, &ws->filters)) continue;
-            /* Replays one by one: what is live for others may still be the past for them. */
-            new.kind = r->history && ws->replay ? TARGET_REPLAY : TARGET_SESSION;
-            if (new.kind == TARGET_SESSION) new.to.session = ws->head.sub.owner.session;
-        }
-        if (new.kind == TARGET_SESSION)
-            t = target_of_session(core, core->resolved, count, new.to.session, new.no_local);
-        if (t)
-            target_join(core, t, &new);
-        else if (target_room(&core->resolved, &core->resolved_cap, count))
-            core->resolved[count++] = new;
-        else
-            core->stats.dropped_no_memory++;
+    for (uint32_t i = 0; i < route->target_count; i++) {
+        const struct target *t = &route->targets[i];
+        if (t->kind == TARGET_WISHES)
+            wish_set_match(&event, t->to.wishes, resolve_wished, &r);
+        else if (t->kind != TARGET_WISHED)
+            resolve_add(&r, t);
+        else if (wish_passes(&event, &t->to.wished->filters))
+            resolve_wished(&r, t->to.wished);
     }
-    return count;
+    return r.count;
 }
 
 bool router_deliver(struct core *core, struct pub *p, const struct route *r)

@@ -61,6 +61,7 @@ void share_undurable(struct session *s);
 /* For a checkpoint: what such a session has and its groups would get. */
 void share_journal_held(struct session *s);
 uint32_t share_subid(const struct core *core, uint32_t member);
+void share_configure(struct core *core); /* the named filters are other ones */
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);
 void share_free(struct core *core);
 

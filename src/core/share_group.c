@@ -19,6 +19,7 @@ struct seat { /* a member as the owner knows it */
     bool online, durable;
     bool handing_back; /* its JOIN or LEAVE follows when it is through */
     struct wish_filters filters;
+    struct bytes block; /* its wish, owned, if that names a filter */
 };
 
 struct group {
@@ -126,6 +127,12 @@ static struct outq_item group_take(struct group *g)
     return item;
 }
 
+static void seat_fini(struct core *core, struct seat *s)
+{
+    wish_filters_fini(core, &s->filters);
+    mem_free((void *)(uintptr_t)s->block.p);
+}
+
 static void group_free(struct core *core, struct group *g)
 {
     while (group_waits(g)) {
@@ -143,7 +150,7 @@ static void group_free(struct core *core, struct group *g)
     ptrmap_del(&core->groups, g, share_group_hash(g, core->seed));
     core->group_slots[g->slot] = NULL;
     core->generation++;
-    for (uint32_t i = 0; i < g->seat_count; i++) wish_filters_fini(core, &g->seats[i].filters);
+    for (uint32_t i = 0; i < g->seat_count; i++) seat_fini(core, &g->seats[i]);
     mem_free(g->seats);
     mem_free(g);
 }
@@ -376,7 +383,8 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
     uint32_t settled = mail_u32(r), bits = mail_u32(r);
     struct wish wish;
     struct wish_filters filters = {0};
-    wish_get(mail_bytes(r), &wish);
+    struct bytes block = mail_bytes(r);
+    wish_get(block, &wish);
     ASSERT(rd_ok(r));
     struct group *g = group_find(core, name, filter);
     if (g == NULL) g = group_new(core, name, filter);
@@ -388,9 +396,11 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
         if (g) group_update(core, g);
         return;
     }
-    wish_filters_fini(core, &s->filters);
+    block = filters.named ? bytes_of(mem_strndup(block.p, block.n), block.n) : (struct bytes){0};
+    seat_fini(core, s);
     *s = (struct seat){.shard = src,
                        .filters = filters,
+                       .block = block, /* without memory the filter stays as it is */
                        .member = member,
                        .serial = serial,
                        .sent = s->sent,
@@ -407,7 +417,7 @@ static void on_join(struct core *core, unsigned src, struct rd *r)
 static void seat_remove(struct core *core, struct group *g, struct seat *s)
 {
     uint32_t at = (uint32_t)(s - g->seats);
-    wish_filters_fini(core, &s->filters);
+    seat_fini(core, s);
     memmove(s, s + 1, (--g->seat_count - at) * sizeof *s); /* the others keep their turns */
     if (at < g->turn) g->turn--;
     group_update(core, g); /* frees g when it was the last */
@@ -558,6 +568,19 @@ void share_group_mail_in(struct core *core, unsigned src, unsigned kind, struct 
     case MAIL_SHARE_SETTLED: on_settled(core, src, r); break;
     case MAIL_SHARE_AGAIN: on_again(core, r); break;
     default: on_return(core, src, r); break;
+    }
+}
+
+void share_configure(struct core *core)
+{
+    for (uint32_t i = 0; i < core->group_slot_count; i++) {
+        struct group *g = core->group_slots[i];
+        for (uint32_t k = 0; g && k < g->seat_count; k++) {
+            struct wish w;
+            if (g->seats[k].block.p == NULL) continue;
+            wish_get(g->seats[k].block, &w);
+            (void)wish_filters_renew(core, &w, &g->seats[k].filters); /* else it stays */
+        }
     }
 }
 

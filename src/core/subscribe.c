@@ -198,6 +198,7 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     sub->retain_as_published = e->retain_as_published;
     sub->retain_handling = e->retain_handling & 3u;
     trie_set_durable(sub, is_durable(s, qos));
+    if (sub->wished && wsub_of(sub)->among == NULL) wish_set_join(core, wsub_of(sub), filter);
     journal_sub(s, sub, filter);
     interest_changed(core, sub->filter, filter, locals, durables);
     core->generation++;

@@ -230,6 +230,25 @@ struct sub *trie_find(const struct trie *t, struct bytes text, uintptr_t owner, 
     return f ? sub_find(t, f, owner, variant) : NULL;
 }
 
+static bool is_local(unsigned kind) { return kind == SUB_SESSION || kind == SUB_GROUP; }
+
+void trie_show(struct sub *s)
+{
+    struct filter *f = s->filter;
+    s->filter_next = f->subs;
+    s->filter_link = &f->subs;
+    if (f->subs) f->subs->filter_link = &s->filter_next;
+    f->subs = s;
+}
+
+void trie_hide(struct sub *s)
+{
+    *s->filter_link = s->filter_next;
+    if (s->filter_next) s->filter_next->filter_link = s->filter_link;
+    s->filter_link = NULL;
+    ASSERT(s->filter->subs != NULL);
+}
+
 /* Hangs s, which is zero but for its name, in; false: no memory, s is freed. */
 static bool sub_hang(struct trie *t, struct sub *s, struct bytes text, enum sub_kind kind,
                      uintptr_t owner, struct sub **list)
@@ -250,11 +269,8 @@ static bool sub_hang(struct trie *t, struct sub *s, struct bytes text, enum sub_
     s->place = (uint8_t)place;
     s->kind = (uint8_t)kind;
     s->owner.shard = owner;
-    s->filter_next = f->subs;
-    s->filter_link = &f->subs;
-    if (f->subs) f->subs->filter_link = &s->filter_next;
-    f->subs = s;
-    if (kind != SUB_SHARD) f->local_count++;
+    trie_show(s);
+    if (is_local(kind)) f->local_count++;
     if (list) {
         s->owner_next = *list;
         s->owner_link = list;
@@ -281,13 +297,29 @@ struct wished *trie_add_wished(struct trie *t, struct bytes text, uintptr_t owne
     return sub_hang(t, &w->sub, text, SUB_SESSION, owner, list) ? w : NULL;
 }
 
+/* Of the holder that stands for others: no session or group has it, nor has a shard its number. */
+enum { WISHES_OWNER = 0xffff };
+
+struct sub *trie_add_wishes(struct trie *t, struct bytes text, size_t size)
+{
+    struct sub *s = mem_calloc(1, size);
+    return sub_hang(t, s, text, SUB_WISHES, WISHES_OWNER, NULL) ? s : NULL;
+}
+
+struct sub *trie_find_wishes(const struct trie *t, struct bytes text)
+{
+    return trie_find(t, text, WISHES_OWNER, 0);
+}
+
 void trie_del(struct trie *t, struct sub *s)
 {
     trie_set_durable(s, false);
-    if (s->kind != SUB_SHARD) s->filter->local_count--;
+    if (is_local(s->kind)) s->filter->local_count--;
     ptrmap_del(&t->subs, s, sub_hash(s, t->seed));
-    *s->filter_link = s->filter_next;
-    if (s->filter_next) s->filter_next->filter_link = s->filter_link;
+    if (s->filter_link) {
+        *s->filter_link = s->filter_next;
+        if (s->filter_next) s->filter_next->filter_link = s->filter_link;
+    }
     if (s->owner_link) {
         *s->owner_link = s->owner_next;
         if (s->owner_next) s->owner_next->owner_link = s->owner_link;
@@ -300,7 +332,7 @@ void trie_set_durable(struct sub *s, bool durable)
 {
     if (s->durable == durable) return;
     s->durable = durable;
-    if (s->kind == SUB_SHARD) return;
+    if (!is_local(s->kind)) return;
     if (durable)
         s->filter->durable_count++;
     else

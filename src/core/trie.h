@@ -7,7 +7,8 @@
  *                           `below` holds those that end in '#' here:      site/+/dev/7/#
  *
  * A topic is looked up in both.  Holders (struct sub) are sessions, shared groups, and other shards
- * that have an interest.  At most 200 bytes a subscription in all. */
+ * that have an interest; and one holder of kind SUB_WISHES may stand for many sessions that are
+ * hidden behind it (wished.h).  At most 200 bytes a subscription in all. */
 #ifndef CORE_TRIE_H
 #define CORE_TRIE_H
 
@@ -20,18 +21,18 @@ struct group;
 struct tnode;
 struct exact_filter;
 
-enum sub_kind { SUB_SESSION, SUB_GROUP, SUB_SHARD };
+enum sub_kind { SUB_SESSION, SUB_GROUP, SUB_SHARD, SUB_WISHES };
 enum filter_place { PLACE_EXACT, PLACE_HERE, PLACE_BELOW };
 
 struct filter {
-    struct sub *subs;
-    uint32_t local_count;   /* holders other than SUB_SHARD */
+    struct sub *subs;       /* those that are not hidden */
+    uint32_t local_count;   /* sessions and groups, hidden or not */
     uint32_t durable_count; /* those of them that are durable */
 };
 
 struct sub {
     struct filter *filter;
-    struct sub *filter_next, **filter_link; /* among the holders of the filter */
+    struct sub *filter_next, **filter_link; /* among the holders of the filter; NULL: hidden */
     struct sub *owner_next, **owner_link;   /* among the owner's subscriptions */
     union {
         struct session *session;
@@ -74,6 +75,13 @@ struct sub *trie_find(const struct trie *t, struct bytes filter, uintptr_t owner
  * `owner` are the caller's to fill.  NULL without memory: nothing has changed. */
 MUST_USE struct sub *trie_add(struct trie *t, struct bytes filter, enum sub_kind kind,
                               uintptr_t owner, struct sub **list);
+/* The holder that stands for hidden ones: `size` bytes, of which struct sub is the first part. */
+MUST_USE struct sub *trie_add_wishes(struct trie *t, struct bytes filter, size_t size);
+struct sub *trie_find_wishes(const struct trie *t, struct bytes filter);
+/* A holder is not among those that matching finds, or is again.  While one is hidden, another must
+ * be there. */
+void trie_hide(struct sub *s);
+void trie_show(struct sub *s);
 /* The same of a session that wishes something: `size` bytes, of which struct wished is the first
  * part and the rest is zero; freed by trie_del(), what it points to is the caller's. */
 MUST_USE struct wished *trie_add_wished(struct trie *t, struct bytes filter, uintptr_t owner,

@@ -6,16 +6,30 @@
 
 /* ---- filters ---- */
 
-static int compile(struct core *core, struct bytes text, struct filter_expr **out,
+/* The text of a named filter, p == NULL when there is none of that name. */
+static struct bytes named_filter(const struct core_config *cfg, struct bytes name)
+{
+    for (size_t i = 0; i < cfg->named_filter_count; i++)
+        if (bytes_eq(name, bytes_str(cfg->named_filters[i].name)))
+            return bytes_str(cfg->named_filters[i].text);
+    return (struct bytes){0};
+}
+
+static int compile(struct core *core, struct bytes text, struct filter_expr **out, bool *named,
                    struct filter_error *error)
 {
     struct filter_limits limits = FILTER_LIMITS_DEFAULT;
     if (core->cfg.filter_max_length) limits.text_bytes = core->cfg.filter_max_length;
     if (core->cfg.filter_max_predicates) limits.predicates = core->cfg.filter_max_predicates;
     if (bytes_starts(text, "@")) {
-        *error = (struct filter_error){.fault = FILTER_FAULT_NAME, .column = 1};
-        snprintf(error->detail, sizeof error->detail, "no filter of this name is configured");
-        return E_INVALID;
+        *named = true;
+        text = named_filter(&core->cfg, bytes_skip(text, 1));
+        if (text.p == NULL) {
+            *error = (struct filter_error){.fault = FILTER_FAULT_NAME, .column = 1};
+            snprintf(error->detail, sizeof error->detail, "no filter of this name is configured");
+            return E_INVALID;
+        }
+        limits = FILTER_LIMITS_CONFIGURED;
     }
     return filter_compile(core->filters, text, &limits, out, error);
 }
@@ -28,30 +42,45 @@ int wish_filters_init(struct core *core, const struct wish *w, struct wish_filte
         uint8_t *room = core_scratch(core, SCRATCH_PROPS, w->expr.n);
         if (room == NULL) return E_NOMEM;
         int rc = wish_decode(w->expr, room, text);
-        if (rc == 0) rc = compile(core, *text, &out->prefix, error);
+        if (rc == 0) rc = compile(core, *text, &out->prefix, &out->named, error);
         if (rc < 0) return rc;
     }
     if (w->filter.p == NULL) return 0;
     *text = w->filter;
-    int rc = compile(core, *text, &out->property, error);
+    int rc = compile(core, *text, &out->property, &out->named, error);
     if (rc < 0) wish_filters_fini(core, out);
     return rc;
 }
 
 int wish_filters_again(struct core *core, const struct wish *w, struct wish_filters *out)
 {
-    struct filter_error error;
-    struct bytes text;
+    struct filter_error error = {0};
+    struct bytes text = {0};
     int rc = wish_filters_init(core, w, out, &error, &text);
     if (rc == E_NOMEM) return rc;
-    if (rc < 0) {
-        *out = (struct wish_filters){.broken = true};
-        core_log(core, LOG_T_WARNING,
-                 "A filter that was accepted before is not valid any more; its subscription gets "
-                 "nothing: %s",
-                 rc == E_INVALID ? error.detail : "bad escapes");
-    }
+    if (rc == 0) return 0;
+    bool named = rc == E_INVALID && error.fault == FILTER_FAULT_NAME;
+    *out = (struct wish_filters){.broken = true, .named = named};
+    uint64_t hash = hash_bytes(text, core->seed);
+    if (named && hash == core->name_missed) return 0; /* many may use it: it is said once */
+    if (named) core->name_missed = hash;
+    core_log(core, LOG_T_WARNING,
+             "A filter that was accepted before is not valid any more; its subscription gets "
+             "nothing: %.*s%s%s",
+             named ? (int)min_u64(text.n, 200) : 0, (const char *)text.p, named ? ": " : "",
+             rc == E_INVALID ? error.detail : "bad escapes");
     return 0;
+}
+
+bool wish_filters_renew(struct core *core, const struct wish *w, struct wish_filters *f)
+{
+    struct filter_error error;
+    struct bytes text;
+    struct wish_filters now;
+    if (wish_filters_init(core, w, &now, &error, &text) < 0) return false;
+    wish_filters_fini(core, f);
+    *f = now;
+    return true;
 }
 
 struct wish_filters wish_filters_ref(const struct wish_filters *f)
@@ -84,8 +113,9 @@ static bool next_attribute(void *ctx, size_t *cursor, struct bytes *name,
     return false;
 }
 
-static void event_make(struct wish_event *w)
+struct filter_event *wish_event_get(struct wish_event *w)
 {
+    if (w->made) return &w->e;
     const struct pub *p = w->p;
     struct msg_from who = pub_publisher(p);
     w->e = (struct filter_event){.topic = p->topic,
@@ -105,6 +135,7 @@ static void event_make(struct wish_event *w)
         if (prop.id == MQTT_P_RESPONSE_TOPIC) w->e.response_topic = prop.value;
     }
     w->made = true;
+    return &w->e;
 }
 
 bool wish_passes(struct wish_event *event, const struct wish_filters *f)
@@ -112,10 +143,10 @@ bool wish_passes(struct wish_event *event, const struct wish_filters *f)
     struct core *core = event->core;
     const struct filter_expr *const exprs[] = {f->prefix, f->property};
     if (!wish_filters_any(f)) return true;
-    if (!event->made) event_make(event);
+    struct filter_event *e = wish_event_get(event);
     enum filter_result result = f->broken ? FILTER_ERROR : FILTER_MATCH;
     for (size_t i = 0; i < ARRAY_LEN(exprs) && result == FILTER_MATCH; i++)
-        if (exprs[i]) result = filter_matches(core->filters, exprs[i], &event->e);
+        if (exprs[i]) result = filter_matches(core->filters, exprs[i], e);
     core->stats.filter_matched += result == FILTER_MATCH;
     core->stats.filter_missed += result == FILTER_MISS;
     core->stats.filter_errors += result == FILTER_ERROR;
@@ -146,6 +177,7 @@ int wished_set(struct core *core, struct wsub *ws, const struct wish *w,
 
 void wished_fini(struct core *core, struct wsub *ws)
 {
+    wish_set_leave(core, ws);
     replay_end(core, ws);
     mem_free(ws->block);
     ws->block = NULL;

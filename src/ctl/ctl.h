@@ -20,6 +20,7 @@ int ctl_config_check(const struct ctl *ctl);
 /* With options of its own: all words behind the verb. */
 int ctl_passwd(unsigned count, char **words);
 int ctl_filter(unsigned count, char **words);
+int ctl_filter_bench(const char *filters); /* how many; NULL: a row of sizes */
 
 /* "sluicectl: ..." on stderr; returns code. */
 int ctl_fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);

@@ -6,6 +6,7 @@
 
 #include "ctl.h"
 #include "filters/eval.h"
+#include "filters/explain.h"
 #include "filters/value.h"
 
 struct source {
@@ -188,29 +189,49 @@ static int eval(struct source *s, const char *text)
     return code;
 }
 
-static int check(const char *text)
+static int fault(const char *text, const struct filter_error *error)
+{
+    fprintf(stderr, "%s\n%*s^\ncolumn %u: %s: %s\n", text, (int)error->column - 1, "",
+            error->column, filter_fault_name(error->fault), error->detail);
+    return CTL_REFUSED;
+}
+
+static int explain(struct filter_store *store, const struct filter_expr *e)
+{
+    struct buf out = {0};
+    int rc = filter_explain(store, e, &out);
+    if (rc == 0) fwrite(out.data + out.head, 1, buf_len(&out), stdout);
+    buf_fini(&out);
+    return rc < 0 || fflush(stdout) ? ctl_fail(CTL_REFUSED, "it cannot be written") : CTL_DONE;
+}
+
+/* Whether it is a filter, and if asked what becomes of it. */
+static int check(const char *text, bool in_words)
 {
     struct filter_store *store = filter_store_new(&FILTER_SETTINGS_DEFAULT);
     struct filter_expr *e = NULL;
     struct filter_error error = {0};
     if (store == NULL) return ctl_fail(CTL_REFUSED, "no memory");
     int rc = filter_compile(store, bytes_str(text), &FILTER_LIMITS_DEFAULT, &e, &error);
-    filter_expr_unref(store, e);
+    int code = rc == 0           ? (in_words ? explain(store, e) : CTL_DONE)
+               : rc == E_INVALID ? fault(text, &error)
+                                 : ctl_fail(CTL_REFUSED, "no memory");
+    if (rc == 0) filter_expr_unref(store, e);
     filter_store_free(&store);
-    if (rc == 0) return CTL_DONE;
-    if (rc != E_INVALID) return ctl_fail(CTL_REFUSED, "no memory");
-    fprintf(stderr, "%s\n%*s^\ncolumn %u: %s: %s\n", text, (int)error.column - 1, "", error.column,
-            filter_fault_name(error.fault), error.detail);
-    return CTL_REFUSED;
+    return code;
 }
 
 int ctl_filter(unsigned count, char **words)
 {
     static const char use[] = "use: sluicectl filter eval [--event FILE | --message FILE] -- "
-                              "EXPRESSION, or filter check EXPRESSION";
+                              "EXPRESSION, filter check EXPRESSION, filter explain EXPRESSION, "
+                              "or filter bench [FILTERS]";
     const char *verb = count ? words[0] : "", *file = NULL;
     bool message = false, is_eval = strcmp(verb, "eval") == 0;
+    bool explains = strcmp(verb, "explain") == 0;
     unsigned i = 1;
+    if (strcmp(verb, "bench") == 0 && count <= 2)
+        return ctl_filter_bench(count == 2 ? words[1] : NULL);
     if (is_eval && i + 1 < count && strncmp(words[i], "--", 2) == 0 && words[i][2]) {
         message = strcmp(words[i], "--message") == 0;
         if (!message && strcmp(words[i], "--event") != 0) return ctl_fail(CTL_USAGE, "%s", use);
@@ -218,9 +239,9 @@ int ctl_filter(unsigned count, char **words)
         i += 2;
     }
     if (i < count && strcmp(words[i], "--") == 0) i++;
-    if (i + 1 != count || (!is_eval && strcmp(verb, "check") != 0))
+    if (i + 1 != count || (!is_eval && !explains && strcmp(verb, "check") != 0))
         return ctl_fail(CTL_USAGE, "%s", use);
-    if (!is_eval) return check(words[i]);
+    if (!is_eval) return check(words[i], explains);
     struct source s = {0};
     int code = file ? source_read(&s, file, message) : 0;
     if (code == 0) code = eval(&s, words[i]);

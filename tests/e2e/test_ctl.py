@@ -369,6 +369,10 @@ class FilterVerbs(CtlCase):
     def test_check(self):
         """Exit 0, or 1 with a caret under the column."""
         self.assertEqual(self.ctl("filter", "check", "a = 1").stderr, "")
+        self.assertEqual(self.ctl("filter", "explain", "NOT EXISTS x").stdout.splitlines(),
+                         ["form    NOT EXISTS x", "by      nothing: it is asked of every message",
+                          "cost    1 question, 0 keys"])
+        self.assertIn("column 8: parse", self.ctl("filter", "explain", "a LIKE b", code=1).stderr)
         lines = self.ctl("filter", "check", "a LIKE b", code=1).stderr.splitlines()
         self.assertEqual(lines, ["a LIKE b", "       ^", "column 8: parse: LIKE needs a string literal"])
 

@@ -678,11 +678,17 @@ static struct rec *rec_of(struct session *s, unsigned filter, bool shared)
     return r;
 }
 
-static const char *rec_text(const struct sim *sim, const struct rec *r, char text[32])
+/* Some subscribe through a filter that everything passes: all is promised them as to the others. */
+const char *rec_text(const struct sim *sim, const struct rec *r, char text[REC_TEXT])
 {
+    static const char *const prefixes[] = {"", "$filter/mqtt.qos < 9/",
+                                           "$filter/mqtt.levels > 0 OR EXISTS n/"};
     const struct group *g = &sim->groups[r->shared ? r->filter : 0];
-    if (!r->shared) return filter_name(r->filter);
-    snprintf(text, 32, "$share/%s/%s", g->name, filter_name(g->filter));
+    const char *prefix = prefixes[(r->qos + r->filter) % ARRAY_LEN(prefixes)];
+    if (r->shared)
+        snprintf(text, REC_TEXT, "$share/%s/%s%s", g->name, prefix, filter_name(g->filter));
+    else
+        snprintf(text, REC_TEXT, "%s%s", prefix, filter_name(r->filter));
     return text;
 }
 
@@ -709,7 +715,7 @@ void client_subscribe(struct client *c)
     struct sim *sim = c->sim;
     struct op *op = op_new(c, false);
     struct mqtt_subscription subs[4];
-    char texts[4][32];
+    char texts[4][REC_TEXT];
     unsigned want = c->group >= 0 ? 1 : 1 + (unsigned)rng_below(&sim->rng, 3);
     for (unsigned i = 0; op && i < want; i++) {
         unsigned filter =
@@ -727,7 +733,7 @@ void client_subscribe(struct client *c)
         op->recs[op->rec_count++] = r;
     }
     if (op == NULL || op->rec_count == 0) return;
-    uint8_t d[256];
+    uint8_t d[4 * REC_TEXT + 16];
     ASSERT(mqtt_subscribe_size(c->version, subs, op->rec_count, (struct bytes){0}) <= sizeof d);
     uint8_t *end =
         mqtt_subscribe_encode(d, c->version, op->pid, subs, op->rec_count, (struct bytes){0});
@@ -743,8 +749,8 @@ void client_unsubscribe(struct client *c)
     struct rec *r = &c->session->recs[rng_below(&sim->rng, c->session->rec_count)];
     struct op *op = r->granted && r->dropped == 0 ? op_new(c, true) : NULL;
     if (op == NULL) return;
-    char text[32];
-    uint8_t d[64];
+    char text[REC_TEXT];
+    uint8_t d[REC_TEXT + 16];
     struct bytes filter = bytes_str(rec_text(sim, r, text));
     uint8_t *end = mqtt_unsubscribe_encode(d, c->version, op->pid, &filter, 1, (struct bytes){0});
     r->dropped = sim->event;

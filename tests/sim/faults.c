@@ -254,16 +254,17 @@ static int lone_topic(const struct client *c, const struct rec *r)
 static void forget_subscription(struct client *c)
 {
     struct sim *sim = c->sim;
-    uint8_t d[64];
+    uint8_t d[REC_TEXT + 16];
+    char text[REC_TEXT];
     for (unsigned i = 0; i < c->session->rec_count; i++) {
         const struct rec *r = &c->session->recs[i];
         int topic = r->granted && r->dropped == 0 && !r->shared ? lone_topic(c, r) : -1;
         if (topic < 0) continue;
-        struct bytes filter = bytes_str(filter_name(r->filter));
+        struct bytes filter = bytes_str(rec_text(sim, r, text));
         uint8_t *end =
             mqtt_unsubscribe_encode(d, c->version, PID_OF_FAULT, &filter, 1, (struct bytes){0});
         world_send(c->conn, bytes_of(d, (size_t)(end - d)));
-        trace(sim, "the fault unsubscribes %s from %s", c->id, filter_name(r->filter));
+        trace(sim, "the fault unsubscribes %s from %s", c->id, text);
         sim->fault_done = true;
         sim->fault_topic = (unsigned)topic;
         sim->fault_client = c->index;

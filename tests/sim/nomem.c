@@ -85,6 +85,11 @@ static void subscribe(struct peer *ps)
     peer_subscribe(&ps[3], "will", 1, 0);
     for (int i = 5; i < 7; i++) peer_subscribe(&ps[i], "$share/g/a/b", 2, 3);
     peer_subscribe(&ps[7], "$share/h/#", 1, 0);
+    for (int i = 0; i < 20; i++) { /* more than are asked in turn */
+        char filter[64];
+        snprintf(filter, sizeof filter, "$filter/mqtt.qos < %d AND mqtt.size != %d/a/b", i % 4, i);
+        peer_subscribe(&ps[i % 2], filter, 1, 0);
+    }
     peers_run(ps, PEERS);
     again();
 }
@@ -146,6 +151,7 @@ static void script(struct world *w, struct peer *ps)
     again();
     peer_unsubscribe(&ps[0], "a/#");
     peer_unsubscribe(&ps[5], "$share/g/a/b");
+    peer_unsubscribe(&ps[1], "$filter/mqtt.qos < 1 AND mqtt.size != 1/a/b");
     publish_all(&ps[4], "a/b");
     peer_publish(&ps[4], "a/b", (struct bytes){0}, PEER_RETAIN, 0);
     peers_run(ps, PEERS);

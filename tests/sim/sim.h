@@ -273,6 +273,9 @@ extern const unsigned filter_count;
 const char *topic_name(unsigned topic);
 int topic_index(struct bytes name); /* -1: none of ours */
 const char *filter_name(unsigned filter);
+enum { REC_TEXT = 80 };
+/* What is subscribed to: r's topic filter with its prefixes. */
+const char *rec_text(const struct sim *sim, const struct rec *r, char text[REC_TEXT]);
 bool topic_filter_matches(unsigned filter, unsigned topic);
 unsigned will_topic(unsigned client);
 PRINTF_LIKE(2, 3) void trace(struct sim *sim, const char *fmt, ...);

@@ -463,13 +463,19 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\npsk_hint x\n",
         "main.conf:2: 'psk_hint' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",         "plugin /x.so",
-        "plugin_opt_config x", "auth_opt_x y",
-        "connection other",    "bridge_cafile /x",
-        "protocol websockets", "protocol http_api",
-        "http_dir /x",         "history_dedup_window 2m",
-        "queue orders",        "queue_topic jobs/#",
-        "filter hot t>5",      "dead_letter_max_age 1d",
+        "psk_file /x",
+        "plugin /x.so",
+        "plugin_opt_config x",
+        "auth_opt_x y",
+        "connection other",
+        "bridge_cafile /x",
+        "protocol websockets",
+        "protocol http_api",
+        "http_dir /x",
+        "history_dedup_window 2m",
+        "queue orders",
+        "queue_topic jobs/#",
+        "dead_letter_max_age 1d",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -640,7 +646,7 @@ static void without_memory_nothing_is_loaded_and_nothing_leaks(void **state)
                                "user me\nport 1884\nbind_interface lo\nallow_anonymous true\n"
                                "clientid_prefixes x\nauto_id_prefix y\n"
                                "listener_auto_id_prefix z\npersistence_location /x\n"
-                               "persistence_file y\n";
+                               "persistence_file y\nfilter hot temp > 30 AND EXISTS x\n";
     write_file("main.conf", text, sizeof text - 1);
     for (long n = 0;; n++) {
         assert_in_range(n, 0, 500);
@@ -656,6 +662,42 @@ static void without_memory_nothing_is_loaded_and_nothing_leaks(void **state)
         assert_int_equal(rc, E_NOMEM);
         assert_null(b.conf);
     }
+}
+
+static void filters_have_names(void **state)
+{
+    (void)state;
+    const struct conf *c = good("filter hot  temp > 30\nfilter a.b-C_1 EXISTS x AND\tx = 'y z'\n");
+    assert_int_equal(c->core.named_filter_count, 2);
+    assert_string_equal(c->core.named_filters[0].name, "hot");
+    assert_string_equal(c->core.named_filters[0].text, "temp > 30");
+    assert_string_equal(c->core.named_filters[1].name, "a.b-C_1");
+    assert_string_equal(c->core.named_filters[1].text, "EXISTS x AND\tx = 'y z'");
+    assert_true(c->core.filter_index);
+    assert_false(good("filter_index off\n")->core.filter_index);
+    bad("filter_index maybe\n", "main.conf:1: 'filter_index' cannot be 'maybe': use on or off");
+    bad("user x\nfilter hot a = 1 AND b = 2 OR c = 3\n",
+        "main.conf:2: filter hot: column 17: AND, OR and XOR are one level, left to right: mix "
+        "them "
+        "with parentheses");
+    bad("filter hot a = 1\nfilter hot a = 2\n", "main.conf:2: filter hot is there already");
+    bad("filter hot\n", "main.conf:1: 'filter hot': use NAME EXPRESSION, the name of letters, "
+                        "digits, '_', '-' and '.', at most 64");
+    assert_int_equal(load("filter a/b a = 1\n"), E_INVALID);
+    assert_int_equal(
+        load("filter 12345678901234567890123456789012345678901234567890123456789012345 "
+             "a = 1\n"),
+        E_INVALID);
+    enum { ROOM = CONF_MAX_FILTERS * 20 + 40 };
+    char *many = mem_alloc(ROOM);
+    size_t n = 0;
+    assert_non_null(many);
+    for (int i = 0; i < CONF_MAX_FILTERS; i++)
+        n += (size_t)snprintf(many + n, ROOM - n, "filter f%d a = %d\n", i, i);
+    assert_int_equal(good(many)->core.named_filter_count, CONF_MAX_FILTERS);
+    snprintf(many + n, ROOM - n, "filter one a = 1\n");
+    bad(many, "main.conf:1001: more than 1000 filters");
+    mem_free(many);
 }
 
 static void the_file_that_run_sh_starts_with_is_right(void **state)
@@ -716,6 +758,7 @@ int main(void)
         A_TEST(an_error_in_an_included_file_names_that_file),
         A_TEST(a_folder_that_includes_itself_ends_with_an_error),
         A_TEST(without_memory_nothing_is_loaded_and_nothing_leaks),
+        A_TEST(filters_have_names),
         A_TEST(the_file_that_run_sh_starts_with_is_right),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

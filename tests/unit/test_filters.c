@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "filters/eval.h"
+#include "filters/explain.h"
 #include "filters/value.h"
 
 static const char *const properties[][2] = {
@@ -234,6 +235,62 @@ static void no_expression_takes_long(void **state)
     filter_store_free(&s);
 }
 
+static const struct {
+    const char *text, *words;
+} explained[] = {
+    {"site = 'paris' AND temp > 30 AND temp <= 40",
+     "form    site = 'paris' AND temp in (30, 40]\n"
+     "by      site = 'paris', else temp in (30, 40]\n"
+     "cost    2 questions, 1 key\n"},
+    {"NOT (a = 1 OR (b LIKE 'x%' AND c NOT IN (1, 'y')))",
+     "form    1: a != 1? yes: 2, no: no match\n"
+     "        2: b NOT LIKE 'x%'? yes: match, no: 3\n"
+     "        3: c IN (1, 'y')? yes: match, no: no match\n"
+     "by      EXISTS a\n"
+     "cost    3 questions, 1 key\n"},
+    {"a = 1 OR payload.x[0].y >= 2.5",
+     "form    1: a = 1? yes: match, no: 2\n"
+     "        2: payload.x[0].y >= 2.5? yes: match, no: no match\n"
+     "by      a = 1 or payload.x[0].y >= 2.5\n"
+     "cost    2 questions, 2 keys\n"},
+    {"LOWER(a) = 'x' AND b LIKE '%it''s' AND 5 < c AND 2 * 5 > c",
+     "form    b LIKE '%it''s' AND c in (5, 10) AND (LOWER(a) = 'x')\n"
+     "by      b ends with 'it''s', else c in (5, 10)\n"
+     "cost    3 questions, 1 of them costly, 1 key\n"},
+    {"`X``it` = TRUE AND (mqtt.retain XOR d + 1 = -e)",
+     "form    `X``it` = TRUE AND (mqtt.retain XOR ((d + 1) = -e))\n"
+     "by      `X``it` = TRUE\n"
+     "cost    2 questions, 1 of them costly, 1 key\n"},
+    {"a IN ('x', 5)", "form    a IN ('x', 5)\n"
+                      "by      a IN ('x', 5)\n"
+                      "cost    1 question, 4 keys\n"},
+    {"1 = 2 OR FALSE", "form    never true\n"
+                       "by      nothing: it is asked of every message\n"
+                       "cost    0 questions, 0 keys\n"},
+    {"a = 1 OR TRUE", "form    1: a = 1? yes: match, no: match\n"
+                      "by      nothing: it is asked of every message\n"
+                      "cost    1 question, 0 keys\n"},
+};
+
+static void what_is_asked_can_be_said_in_words(void **state)
+{
+    (void)state;
+    struct filter_store *s = filter_store_new(&FILTER_SETTINGS_DEFAULT);
+    for (size_t i = 0; i < ARRAY_LEN(explained); i++) {
+        struct filter_expr *e = NULL;
+        struct filter_error error;
+        struct buf out = {0};
+        assert_int_equal(
+            filter_compile(s, bytes_str(explained[i].text), &FILTER_LIMITS_DEFAULT, &e, &error), 0);
+        assert_int_equal(filter_explain(s, e, &out), 0);
+        assert_int_equal(buf_append(&out, bytes_of("", 1)), 0);
+        assert_string_equal((const char *)buf_view(&out).p, explained[i].words);
+        buf_fini(&out);
+        filter_expr_unref(s, e);
+    }
+    filter_store_free(&s);
+}
+
 static void a_store_counts_what_it_holds(void **state)
 {
     (void)state;
@@ -253,8 +310,11 @@ static void a_store_counts_what_it_holds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(expressions_have_values),      cmocka_unit_test(what_misleads_is_refused),
-        cmocka_unit_test(hostile_json_is_a_miss),       cmocka_unit_test(no_expression_takes_long),
+        cmocka_unit_test(expressions_have_values),
+        cmocka_unit_test(what_misleads_is_refused),
+        cmocka_unit_test(hostile_json_is_a_miss),
+        cmocka_unit_test(no_expression_takes_long),
+        cmocka_unit_test(what_is_asked_can_be_said_in_words),
         cmocka_unit_test(a_store_counts_what_it_holds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,6 +44,7 @@ static void the_simulated_broker_has_the_defaults_of_the_real_one(void **state)
     SAME(slow_grace_ms);
     SAME(connect_timeout_ms);
     SAME(connection_messages);
+    SAME(filter_index);
     SAME(acl);
 }
 

@@ -44,6 +44,7 @@ static const struct setting configs[] = {
     CONFIG("slow_reader_grace", MS, slow_grace_ms),
     CONFIG("connect_timeout", MS, connect_timeout_ms),
     CONFIG("connection_messages", BOOL, connection_messages),
+    CONFIG("filter_index", BOOL, filter_index),
 };
 
 #define LISTENER(name, kind)                                                                       \
@@ -234,6 +235,27 @@ static bool config_history(struct talk *t, const struct fields *words)
     return true;
 }
 
+/* "hot temp > 30": replaces what the name was; "hot" alone takes it away. */
+static bool config_filter(struct talk *t, struct bytes value)
+{
+    struct core_config *cfg = world_config(t->world);
+    const uint8_t *space = memchr(value.p, ' ', value.n);
+    size_t n = space ? (size_t)(space - value.p) : value.n, count = 0;
+    struct core_filter *all =
+        arena_alloc(&t->arena, (cfg->named_filter_count + 1) * sizeof(struct core_filter));
+    for (size_t i = 0; i < cfg->named_filter_count; i++)
+        if (!bytes_eq(bytes_str(cfg->named_filters[i].name), bytes_of(value.p, n)))
+            all[count++] = cfg->named_filters[i];
+    if (space)
+        all[count++] =
+            (struct core_filter){(const char *)arena_copy(&t->arena, bytes_of(value.p, n)).p,
+                                 (const char *)arena_copy(&t->arena, bytes_skip(value, n + 1)).p};
+    cfg->named_filters = all;
+    cfg->named_filter_count = count;
+    world_configure(t->world);
+    return true;
+}
+
 bool setting_config(struct talk *t, const struct fields *words)
 {
     if (words->count > 1 && bytes_eq(words->items[0].text, bytes_str("history")))
@@ -247,6 +269,7 @@ bool setting_config(struct talk *t, const struct fields *words)
         return true;
     }
     if (bytes_eq(name, bytes_str("acl_file"))) return config_acl(t, value);
+    if (bytes_eq(name, bytes_str("filter"))) return config_filter(t, value);
     const struct setting *s = find(configs, ARRAY_LEN(configs), name);
     if (s == NULL)
         return talk_fail(t, "no setting is called %.*s", (int)name.n, (const char *)name.p);
