@@ -1,7 +1,7 @@
 /* The WebSocket transport.  Each packet becomes a frame: the standard lets a frame have any part of
  * the stream [MQTT-6.0.0-2], but some clients (Paho's in C, to 1.3.12 at least) look at one packet
  * of a frame and then wait for the next frame.  What is written in a turn still goes in one system
- * call: small frames are copied together, a large one stays where it is.  Frames of the peer come
+ * call: small packets are copied, larger ones stay where they are.  Frames of the peer come
  * apart in the reader's memory: between two reads there is nothing kept of them, but for one that
  * is not whole.  Pongs and closes are sent between frames, at once when the socket takes them.
  * Belongs to whoever has the transport. */
@@ -12,8 +12,9 @@
 #include <stdio.h>
 
 enum {
-    TOGETHER_MAX = 64 * 1024, /* bytes of frames that are copied, on the stack */
-    LARGE_MIN = 16 * 1024,    /* of a packet that is not; TLS copies it anyway */
+    COPIED_MAX = 64 * 1024, /* bytes of frames written at once that are copied, on the stack */
+    PARTS_MAX = 64,         /* of them, with those that are not */
+    REFER_MIN = 8192,       /* bytes of a packet that is not; TLS copies it anyway */
 };
 
 struct ws_frame_out { /* a pong or close, on its way */
@@ -29,6 +30,13 @@ struct ws_way {    /* how far a frame with a packet has gone */
     uint8_t header_sent;
 };
 
+struct gathered { /* frames for one call */
+    size_t size, copied_size;
+    int count;
+    struct iovec parts[PARTS_MAX];
+    uint8_t copied[COPIED_MAX];
+};
+
 /* Begins and ends at a cache line: it is made on another shard than the one that uses it. */
 struct ws {
     _Alignas(MEM_LINE) struct transport inner;
@@ -38,6 +46,7 @@ struct ws {
     int failed;      /* what read() says from now on */
     bool close_sent; /* or on its way; nothing follows it */
     bool ended;      /* end() was called: what is read is thrown away */
+    bool owed;       /* of the last frames some were not taken: the inner transport wants those */
 };
 
 _Static_assert(sizeof(struct ws) <= 192, "ten thousand idle browsers");
@@ -55,11 +64,13 @@ static void mirror(struct transport *t)
 
 /* ---- control frames ---- */
 
+static bool between_frames(const struct ws *w) { return w->way.header_length == 0 && !w->owed; }
+
 /* 0: none is waiting.  E_AGAIN, E_IO. */
 static int control_flush(struct ws *w)
 {
     struct ws_frame_out *f = w->control;
-    while (f && w->way.header_length == 0) {
+    while (f && between_frames(w)) {
         struct iovec part = {f->bytes + f->sent, (size_t)(f->length - f->sent)};
         f->begun = true;
         int64_t n = w->inner.ops->writev(&w->inner, &part, 1);
@@ -171,45 +182,55 @@ static size_t advance(struct ws_way *f, const uint8_t *p, size_t n, size_t moved
     return at;
 }
 
-/* Frames one after the other, as many as there is room for; a large one may be cut. */
-static size_t gather(struct ws_way f, const uint8_t *p, size_t n, uint8_t *to, bool large_too)
+static void add_part(struct gathered *g, const uint8_t *p, size_t n)
 {
-    size_t at = 0, size = 0;
-    while (TOGETHER_MAX - size > WS_HEADER_MAX && at < n) {
+    struct iovec *last = g->count ? &g->parts[g->count - 1] : NULL;
+    if (last && (const uint8_t *)last->iov_base + last->iov_len == p)
+        last->iov_len += n;
+    else
+        g->parts[g->count++] = (struct iovec){(void *)(uintptr_t)p, n};
+    g->size += n;
+}
+
+static void add_copy(struct gathered *g, struct bytes b)
+{
+    uint8_t *to = g->copied + g->copied_size;
+    put_mem(to, b);
+    g->copied_size += b.n;
+    add_part(g, to, b.n);
+}
+
+/* Frames one after the other, as many as there is room for; the last one may be cut.  Written again
+ * after a part of them, they begin with the same bytes. */
+static void gather(struct gathered *g, struct ws_way f, const uint8_t *p, size_t n, bool refer)
+{
+    for (size_t at = 0; at < n && g->count + 2 <= PARTS_MAX;) {
+        if (sizeof g->copied - g->copied_size <= WS_HEADER_MAX) return;
         if (f.header_length == 0) frame_begin(&f, p + at, n - at);
-        if (f.left >= LARGE_MIN && size && !large_too) break;
-        struct bytes head = header_rest(&f);
-        put_mem(to + size, head);
-        size += head.n;
-        size_t body = min_u64(min_u64(f.left, n - at), TOGETHER_MAX - size);
-        put_mem(to + size, bytes_of(p + at, body));
-        size += body;
+        add_copy(g, header_rest(&f));
+        size_t body = min_u64(f.left, n - at);
+        if (refer && body >= REFER_MIN) {
+            add_part(g, p + at, body);
+        } else {
+            body = min_u64(body, sizeof g->copied - g->copied_size);
+            add_copy(g, bytes_of(p + at, body));
+        }
         at += body;
         f.left -= (uint32_t)body;
-        if (f.left) break;
+        if (f.left) return;
         f.header_length = 0;
     }
-    return size;
 }
 
 /* Returns bytes of packets, 0: only of a header; or as writev. */
 static int64_t frames_write(struct ws *w, const uint8_t *p, size_t n)
 {
-    uint8_t together[TOGETHER_MAX];
-    struct ws_way next = w->way;
-    bool tcp = w->inner.ops == &tcp_transport;
-    if (next.header_length == 0) frame_begin(&next, p, n);
-    struct iovec parts[2] = {{together, 0}};
-    int count = 1;
-    if (tcp && next.left >= LARGE_MIN) { /* as it is where it is */
-        struct bytes head = header_rest(&next);
-        count = head.n ? 2 : 1;
-        parts[0] = (struct iovec){(void *)(uintptr_t)head.p, head.n};
-        parts[count - 1] = (struct iovec){(void *)(uintptr_t)p, min_u64(n, next.left)};
-    } else {
-        parts[0].iov_len = gather(w->way, p, n, together, !tcp);
-    }
-    int64_t moved = w->inner.ops->writev(&w->inner, parts, count);
+    struct gathered g; /* not cleared: it is large */
+    g.count = 0;
+    g.size = g.copied_size = 0;
+    gather(&g, w->way, p, n, w->inner.ops == &tcp_transport);
+    int64_t moved = w->inner.ops->writev(&w->inner, g.parts, g.count);
+    w->owed = moved < (int64_t)g.size;
     return moved < 0 ? moved : (int64_t)advance(&w->way, p, n, (size_t)moved);
 }
 
@@ -220,7 +241,7 @@ static size_t part_write(struct ws *w, const struct iovec *part, int *rc)
     while (at < part->iov_len && *rc == 0) {
         if (UNLIKELY(w->control != NULL)) {
             int kept = control_flush(w);
-            if (w->way.header_length == 0) *rc = kept; /* else it goes behind the frame under way */
+            if (between_frames(w)) *rc = kept; /* else it goes behind the frame under way */
         }
         if (w->close_sent && *rc == 0) *rc = E_IO;
         if (*rc < 0) break;

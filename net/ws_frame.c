@@ -1,18 +1,28 @@
-/* Frames of a client, taken apart by wslay's frame functions; the only file that knows it.  They
- * check lengths and control frames; what a frame may be among others is checked here.
- *
- * The library keeps 4 KiB for each context (its event functions twice that), ten times what else a
- * WebSocket needs.  But between two frames a context knows nothing that a new one would not, so
- * there is one only while a frame is not whole; making one costs a twentieth of the system call
- * that brought the bytes.  Headers of ours, three cases without a mask, are written without it. */
+/* Frames, taken apart where they are.  wslay did it first: its context is 4 KiB a connection, and
+ * it takes masks off byte by byte, in memory of its own: 0.4 us of the 1.0 that a message of 1 KiB
+ * then took, where over TCP it takes 0.2.  In place and by words it is nothing that one can
+ * measure.  The tests and the fuzzer compare what is read here with what wslay reads.  Any thread
+ * that owns the decoder. */
 #include "net/ws_frame.h"
 
 #include "base/mem.h"
-#include <wslay/wslay.h>
 
-_Static_assert((int)WS_TEXT == WSLAY_TEXT_FRAME && (int)WS_PONG == WSLAY_PONG, "the same numbers");
+enum {
+    FINAL = 0x80,
+    RESERVED = 0x70, /* extensions; we agree to none, so that nothing is ever inflated */
+    OPCODE = 0x0f,
+    MASKED = 0x80,
+    LENGTH = 0x7f,
+    LENGTH_16 = 126,
+    LENGTH_64 = 127,
+    MASK_SIZE = 4,
+};
 
-enum { FINAL = 0x80, LENGTH_16 = 126, LENGTH_64 = 127, MASK_SIZE = 4 };
+void ws_decoder_fini(struct ws_decoder *d)
+{
+    mem_free(d->control);
+    d->control = NULL;
+}
 
 static void refuse(struct ws_decoder *d, unsigned code, const char *why)
 {
@@ -20,73 +30,78 @@ static void refuse(struct ws_decoder *d, unsigned code, const char *why)
     d->why = why;
 }
 
-/* ---- the library's context ---- */
-
-static ssize_t give(uint8_t *to, size_t room, int flags, void *user)
-{
-    struct ws_decoder *d = user;
-    (void)flags;
-    size_t n = min_u64(room, d->unread.n);
-    if (n == 0) return -1;
-    memcpy(to, d->unread.p, n);
-    d->unread = bytes_skip(d->unread, n);
-    d->held = (uint16_t)(d->held + n);
-    return (ssize_t)n;
-}
-
-static void frame_free(struct ws_decoder *d)
-{
-    if (d->frame == NULL) return;
-    wslay_frame_context_free(d->frame);
-    d->frame = NULL;
-}
-
-void ws_decoder_fini(struct ws_decoder *d)
-{
-    frame_free(d);
-    mem_free(d->control);
-    d->control = NULL;
-}
-
-/* ---- what a frame may be ---- */
-
+static unsigned opcode_of(const struct ws_decoder *d) { return d->header[0] & OPCODE; }
 static bool is_control(unsigned opcode) { return opcode >= WS_CLOSE; }
 
-static bool check_start(struct ws_decoder *d, const struct wslay_frame_iocb *f)
+/* ---- headers ---- */
+
+/* What the first two bytes say is looked at as soon as they are there. */
+static void check_start(struct ws_decoder *d)
 {
-    bool control = is_control(f->opcode);
-    if (f->rsv)
+    unsigned opcode = opcode_of(d), length = d->header[1] & LENGTH;
+    bool final = d->header[0] & FINAL, control = is_control(opcode);
+    if (d->header[0] & RESERVED)
         refuse(d, WS_CLOSE_PROTOCOL, "a frame of an extension that was not agreed on");
-    else if (!f->mask)
+    else if (!(d->header[1] & MASKED))
         refuse(d, WS_CLOSE_PROTOCOL, "a frame without a mask");
-    else if (f->opcode == WS_TEXT) /* [MQTT-6.0.0-1] */
+    else if (opcode == WS_TEXT) /* [MQTT-6.0.0-1] */
         refuse(d, WS_CLOSE_NOT_BINARY, "a text frame, where MQTT has binary ones");
-    else if (f->opcode > WS_PONG || (f->opcode > WS_BINARY && !control))
+    else if (opcode > WS_PONG || (opcode > WS_BINARY && !control))
         refuse(d, WS_CLOSE_PROTOCOL, "a frame of an unknown kind");
-    else if (!control && d->in_message != (f->opcode == WS_CONTINUATION))
+    else if (control && (!final || length > WS_CONTROL_MAX))
+        refuse(d, WS_CLOSE_PROTOCOL, "a control frame that is too long or in pieces");
+    else if (!control && d->in_message != (opcode == WS_CONTINUATION))
         refuse(d, WS_CLOSE_PROTOCOL, "a frame that does not continue the one before it");
-    else if (f->payload_length > WS_FRAME_MAX)
+    else if (!control)
+        d->in_message = !final;
+}
+
+static size_t header_size(const struct ws_decoder *d)
+{
+    unsigned length = d->header[1] & LENGTH;
+    if (d->have < 2) return 2;
+    return 2 + (length == LENGTH_16 ? 2u : length == LENGTH_64 ? 8u : 0u) + MASK_SIZE;
+}
+
+static void read_length(struct ws_decoder *d)
+{
+    unsigned coded = d->header[1] & LENGTH;
+    struct rd r = rd_of(bytes_of(d->header + 2, sizeof d->header - 2));
+    uint64_t length = coded;
+    if (coded == LENGTH_16) length = rd_u16(&r);
+    if (coded == LENGTH_64) {
+        length = (uint64_t)rd_u32(&r) << 32;
+        length |= rd_u32(&r);
+    }
+    bool minimal = coded < LENGTH_16 || length > (coded == LENGTH_16 ? 125 : UINT16_MAX);
+    if (!minimal || length > INT64_MAX)
+        refuse(d, WS_CLOSE_PROTOCOL, "a frame whose length is badly written");
+    else if (length > WS_FRAME_MAX)
         refuse(d, WS_CLOSE_TOO_BIG, "a frame that is longer than the largest packet");
-    if (d->refused) return false;
-    if (!control) d->in_message = !f->fin;
-    if (!control || f->opcode == WS_PONG) return true;
+    else
+        d->left = (uint32_t)length;
+}
+
+/* Memory for a ping or close.  A pong is nothing to us. */
+static void control_begin(struct ws_decoder *d)
+{
     if (d->control == NULL) d->control = mem_alloc(sizeof *d->control);
     if (d->control == NULL) {
-        refuse(d, WS_CLOSE_ERROR, "out of memory");
-        return false;
+        refuse(d, WS_CLOSE_ERROR, "more than there is memory for");
+        return;
     }
     d->control->length = 0;
     d->pinged = false;
-    return true;
 }
+
+/* ---- ends of frames ---- */
 
 /* RFC 6455 section 7.4: the codes that may be sent, those of the registry, and those of programs.
  */
 static void close_end(struct ws_decoder *d)
 {
-    struct bytes all = bytes_of(d->control->bytes, d->control->length);
-    struct rd r = rd_of(all);
-    unsigned code = all.n ? rd_u16(&r) : WS_CLOSE_NORMAL;
+    struct rd r = rd_of(bytes_of(d->control->bytes, d->control->length));
+    unsigned code = d->control->length ? rd_u16(&r) : WS_CLOSE_NORMAL;
     bool known = (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
                  (code >= 3000 && code <= 4999);
     if (!rd_ok(&r) || !known)
@@ -97,70 +112,80 @@ static void close_end(struct ws_decoder *d)
         d->closed = true;
 }
 
-/* ---- its payload ---- */
-
-static size_t header_size(uint64_t length)
+static void frame_end(struct ws_decoder *d)
 {
-    return 2 + (length < LENGTH_16 ? 0u : length <= UINT16_MAX ? 2u : 8u) + MASK_SIZE;
+    d->have = 0;
+    d->in_payload = false;
+    if (opcode_of(d) == WS_PING) d->pinged = true;
+    if (opcode_of(d) == WS_CLOSE) close_end(d);
 }
 
-static void frame_end(struct ws_decoder *d, unsigned opcode)
+/* ---- bytes ---- */
+
+/* Of the header that is being read; returns how many there were. */
+static size_t take_header(struct ws_decoder *d, struct bytes in)
 {
-    d->got = 0;
-    if (opcode == WS_PING) d->pinged = true;
-    if (opcode == WS_CLOSE) close_end(d);
+    size_t n = min_u64(header_size(d) - d->have, in.n);
+    put_mem(d->header + d->have, bytes_of(in.p, n));
+    d->have = (uint8_t)(d->have + n);
+    if (d->have == 2) check_start(d);
+    if (d->refused || d->have < header_size(d)) return n;
+    read_length(d);
+    unsigned opcode = opcode_of(d);
+    if (!d->refused && (opcode == WS_PING || opcode == WS_CLOSE)) control_begin(d);
+    if (d->refused) return n;
+    d->in_payload = true;
+    d->mask_at = 0;
+    if (d->left == 0) frame_end(d);
+    return n;
 }
 
-/* A piece of a frame; how many of its bytes have gone `to` the reader. */
-static size_t take(struct ws_decoder *d, uint8_t *to, const struct wslay_frame_iocb *f)
+/* to <= from, in the same memory or another: forwards, so that nothing unread is written over. */
+static void unmask(struct ws_decoder *d, uint8_t *to, const uint8_t *from, size_t n)
 {
-    struct bytes piece = bytes_of(f->data, f->data_length);
-    if (d->got == 0) { /* a first piece is not empty, unless the frame is */
-        if (!check_start(d, f)) return 0;
-        d->held = (uint16_t)(d->held - header_size(f->payload_length));
+    const uint8_t *mask = d->header + header_size(d) - MASK_SIZE;
+    uint8_t turned[8];
+    uint64_t key, word;
+    size_t i = 0;
+    for (size_t j = 0; j < sizeof turned; j++) turned[j] = mask[(d->mask_at + j) % MASK_SIZE];
+    memcpy(&key, turned, sizeof key);
+    for (; i + sizeof word <= n; i += sizeof word) {
+        memcpy(&word, from + i, sizeof word);
+        word ^= key;
+        memcpy(to + i, &word, sizeof word);
     }
-    d->held = (uint16_t)(d->held - piece.n);
-    d->got += piece.n;
-    if (!is_control(f->opcode)) {
-        put_mem(to, piece);
-    } else if (f->opcode != WS_PONG) { /* which is nothing to us */
-        put_mem(d->control->bytes + d->control->length, piece);
-        d->control->length = (uint8_t)(d->control->length + piece.n);
-    }
-    if (d->got == f->payload_length) frame_end(d, f->opcode);
-    return is_control(f->opcode) ? 0 : piece.n;
+    for (; i < n; i++) to[i] = from[i] ^ turned[i % sizeof turned];
+    d->mask_at = (uint8_t)((d->mask_at + n) % MASK_SIZE);
 }
 
-/* All that was read goes through the library's memory, so the payload never stands behind what is
- * still to be read. */
-static size_t decode(struct ws_decoder *d, uint8_t *bytes)
+/* Payload of the frame that is open; returns how many of its bytes are for the reader. */
+static size_t take_payload(struct ws_decoder *d, uint8_t *to, const uint8_t *from, size_t n)
 {
-    struct wslay_frame_iocb f;
-    size_t out = 0;
-    while (!d->refused && !d->closed) {
-        ssize_t n = wslay_frame_recv(d->frame, &f);
-        if (n == WSLAY_ERR_WANT_READ) return out;
-        if (n < 0)
-            refuse(d, WS_CLOSE_PROTOCOL, "a frame with a length or an end that it cannot have");
-        else
-            out += take(d, bytes + out, &f);
+    unsigned opcode = opcode_of(d);
+    size_t out = is_control(opcode) ? 0 : n;
+    if (out) {
+        unmask(d, to, from, n);
+    } else if (opcode != WS_PONG) {
+        unmask(d, d->control->bytes + d->control->length, from, n);
+        d->control->length = (uint8_t)(d->control->length + n);
     }
+    d->left -= (uint32_t)n;
+    if (d->left == 0) frame_end(d);
     return out;
 }
 
 size_t ws_decode(struct ws_decoder *d, uint8_t *bytes, size_t n)
 {
-    static const struct wslay_frame_callbacks calls = {.recv_callback = give};
-    if (d->refused || d->closed) return 0;
-    if (d->frame == NULL && wslay_frame_context_init(&d->frame, &calls, d) != 0) {
-        d->frame = NULL;
-        refuse(d, WS_CLOSE_ERROR, "out of memory");
-        return 0;
+    size_t in = 0, out = 0;
+    while (in < n && !d->refused && !d->closed) {
+        if (!d->in_payload) {
+            in += take_header(d, bytes_of(bytes + in, n - in));
+            continue;
+        }
+        size_t part = min_u64(d->left, n - in);
+        out += take_payload(d, bytes + out, bytes + in, part);
+        in += part;
     }
-    d->unread = bytes_of(bytes, n);
-    size_t out = decode(d, bytes);
-    bool between = d->got == 0 && d->held == 0;
-    if (between || d->refused || d->closed) frame_free(d);
     return out;
 }
 

@@ -1,6 +1,6 @@
 /* WebSocket frames (RFC 6455 section 5), as a server sees them: those of a client are masked, ours
- * are not.  Bytes in, bytes out; one thread at a time.  MQTT goes in binary frames only
- * [MQTT-6.0.0-1]; where one begins or ends says nothing about packets [MQTT-6.0.0-2], so the
+ * are not.  Pure: bytes in, bytes out; one thread at a time.  MQTT goes in binary frames only
+ * [MQTT-6.0.0-1]; where one begins or ends says nothing about packets [MQTT-6.0.0-2], so that the
  * payload is a stream here, and no frame is ever kept, however long it says it is. */
 #ifndef NET_WS_FRAME_H
 #define NET_WS_FRAME_H
@@ -9,7 +9,8 @@
 #include "base/err.h"
 
 enum {
-    WS_HEADER_MAX = 10,         /* of ours: 2, and 8 of length */
+    WS_CLIENT_HEADER_MAX = 14,  /* 2, 8 of length, 4 of mask */
+    WS_HEADER_MAX = 10,         /* of ours: without a mask */
     WS_CONTROL_MAX = 125,       /* bytes of a ping, pong or close */
     WS_FRAME_MAX = 268435460,   /* of a client: the largest packet there is */
     WS_CLOSE_NORMAL = 1000,     /* RFC 6455 section 7.4.1 */
@@ -35,19 +36,20 @@ struct ws_control { /* the payload of a ping or close */
 };
 
 struct ws_decoder {
-    struct wslay_frame_context *frame; /* of a frame that has begun; NULL between frames */
-    struct ws_control *control;        /* of one that has begun, or `pinged`, or `closed` */
-    const char *why;                   /* for people; with `refused` */
-    struct bytes unread;               /* what the library may ask for */
-    uint64_t got;                      /* payload of the frame that is open, so far */
-    uint16_t held;                     /* bytes that the library has and has not used */
-    uint16_t refused;                  /* a close code, 0: none; nothing is read after it */
-    bool in_message;                   /* the last data frame was not final */
-    bool closed;                       /* a close frame came; nothing is read after it */
-    bool pinged;                       /* control is the last ping's; the caller takes it */
+    const char *why;            /* for people; with `refused` */
+    struct ws_control *control; /* of one that has begun, or `pinged`, or `closed` */
+    uint32_t left;              /* payload of the frame that is open, still to come */
+    uint16_t refused;           /* a close code, 0: none; nothing is read after it */
+    uint8_t header[WS_CLIENT_HEADER_MAX];
+    uint8_t have;    /* bytes of it */
+    uint8_t mask_at; /* 0 .. 3: where the mask is for the next byte */
+    bool in_payload; /* the header is whole; else it is being read */
+    bool in_message; /* the last data frame was not final */
+    bool closed;     /* a close frame came; nothing is read after it */
+    bool pinged;     /* control is the last ping's; the caller takes it */
 };
 
-/* All zeros is a new one, which then stays where it is. */
+/* All zeros is a new one. */
 void ws_decoder_fini(struct ws_decoder *d);
 /* Takes headers and masks off bytes as they came from the peer: what is left stands at the
  * beginning of the same memory, so many bytes are returned.  Then look at closed, refused and

@@ -47,7 +47,7 @@ THREAD_FILES = ("net/ring.*", "net/loop.*", "src/shard*.[ch]", "src/broker*.[ch]
                 "src/listener.[ch]", "src/auth_pool.c", "src/sys.c", "src/log.[ch]", "src/main.c", "store/log/*.[ch]")
 EPOLL_FILES = ("net/loop.c",)
 OPENSSL_FILES = ("tls/*", "src/auth*", "tests/unit/test_tls*", "tests/unit/test_auth*", "fuzz/fuzz_auth.c")
-LIBRARIES = {"wslay/": "net/ws_frame.c", "http_parser.h": "net/http_head.c"}  # each in one file
+LIBRARIES = {"http_parser.h": "net/http_head.c"}  # each in one file
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -205,7 +205,6 @@ CASES = [  # rule, file, the code that must set it off
     ("threads", "base/mem.c", "atomic_load(&x);"),
     ("threads", "store/x.c", "static _Thread_local int x;"),
     ("epoll", "net/tcp.c", "#include <sys/epoll.h>"),
-    ("library", "net/ws.c", "#include <wslay/wslay.h>"),
     ("library", "src/conn_http.c", "#include <http_parser.h>"),
     ("openssl", "net/tcp.c", "#include <openssl/ssl.h>"),
     ("openssl", "src/conn.c", "#include <openssl/ssl.h>"),
@@ -217,7 +216,7 @@ CLEAN = [
     ("base/mem.c", "static _Thread_local long x;\nvoid f(void *p) { free(p); }"),
     ("net/ring.h", "#include <stdatomic.h>\n_Atomic int x;"),
     ("net/loop.c", "#include <sys/epoll.h>"),
-    ("net/ws_frame.c", "#include <wslay/wslay.h>"),
+    ("net/http_head.c", "#include <http_parser.h>"),
     ("tls/x.c", '#include "net/transport.h"\n#include <openssl/ssl.h>'),
     ("src/x.c", '#include "conf.h"\n#include "core/core.h"\n#include "tls/tls.h"'),
     ("src/core/x.c", '#include "core/core.h"\n#include "store/store.h"\n/* read(), malloc() */\n'

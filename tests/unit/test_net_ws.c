@@ -85,11 +85,10 @@ static void peer_parse(void)
     while (rd_left(&r)) {
         unsigned first = rd_u8(&r), length = rd_u8(&r);
         assert_false(length & 0x80); /* a server does not mask */
-        if (length == 126) length = rd_u16(&r);
-        if (length == 127) {
-            assert_int_equal(rd_u32(&r), 0);
-            length = rd_u32(&r);
-        }
+        unsigned coded = length;
+        if (coded == 126) length = rd_u16(&r);
+        if (coded == 127) assert_int_equal(rd_u32(&r), 0);
+        if (coded == 127) length = rd_u32(&r);
         struct bytes payload = rd_take(&r, length);
         assert_true(rd_ok(&r));
         assert_true(first & FIN);
