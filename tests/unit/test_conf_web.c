@@ -86,6 +86,28 @@ static void without_the_protocol_it_has_no_effect(void **state)
     assert_non_null(strstr(b.warnings, "main.conf:3: 'http_dir' has no effect"));
 }
 
+static void without_memory_nothing_is_loaded(void **state)
+{
+    (void)state;
+    static const char text[] = "listener 1\nprotocol websockets\nhttp_dir /tmp\n"
+                               "websockets_origin http://a\nwebsockets_origin http://b\n"
+                               "websockets_headers_size 100\nallow_anonymous true\n";
+    write_file("main.conf", text, sizeof text - 1);
+    for (long n = 0;; n++) {
+        assert_in_range(n, 0, 500);
+        forget();
+        struct conf_args args = {.file = b.path, .port = -1};
+        mem_fail_after(n);
+        int rc = conf_load(&b.conf, &args, &b.error, NULL, NULL);
+        if (!mem_fail_after(-1)) {
+            assert_int_equal(rc, 0);
+            return;
+        }
+        assert_int_equal(rc, E_NOMEM);
+        assert_null(b.conf);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -94,6 +116,7 @@ int main(void)
         A_TEST(what_cannot_be),
         A_TEST(origins_have_a_limit),
         A_TEST(without_the_protocol_it_has_no_effect),
+        A_TEST(without_memory_nothing_is_loaded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
