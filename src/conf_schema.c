@@ -115,6 +115,7 @@ static const struct conf_directive schema[] = {
      OWN(domain, "ipv4 or ipv6"),
      .help = "Use only this family. Default: both."},
     {.name = "protocol",
+     RELOAD,
      .scope = CONF_LISTENER,
      OWN(protocol, "mqtt or websockets"),
      .initial = "mqtt",

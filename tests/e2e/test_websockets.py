@@ -498,6 +498,31 @@ class Options(unittest.TestCase):
             frames.sendall(wire.connect("unix"))
             self.assertEqual(frames.recv(100)[:1], b"\x20")
 
+    def test_reload(self):
+        """The protocol, the origins and the folder hold for who comes next; who is there stays."""
+        with Broker(ONE, ports=2, shards=2) as broker:
+            before = Ws(broker.ports[1]).connected("before")
+            text = "allow_anonymous true\nlistener {0} 127.0.0.1\nprotocol websockets\nwebsockets_origin http://a\n" \
+                   "listener {1} 127.0.0.1\nprotocol mqtt\n"
+            broker.write_config(text)
+            broker.signal(1)
+            broker.wait_log("Configuration reloaded")
+            until(lambda: self.speaks_mqtt(broker.ports[1]), "all shards know")
+            before.ping()
+            with Ws(broker.port, more="Origin: http://a\r\n") as raw:
+                raw.connected("after").ping()
+            self.assertEqual(ask(broker.port, request(more="Origin: http://b\r\n"))[0], 403)
+            before.close()
+
+    def speaks_mqtt(self, port):
+        """Often enough that every shard has been asked."""
+        for i in range(20):
+            with wire.Raw(port) as raw:
+                raw.send(wire.connect(f"speaks-{i}"))
+                if raw.socket.recv(1) != b"\x20":
+                    return False
+        return True
+
     @unittest.skipUnless(has_ipv6(), "no IPv6 here")
     def test_socket_domain_ipv6(self):
         """IPv6 only."""
