@@ -99,25 +99,26 @@ static void log_who(struct broker *b)
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
         char text[WHO_MAX];
-        const char *who = who_may_connect(l, text);
+        const char *who = who_may_connect(l, text), *how = l->websockets ? "websockets, " : "";
         if (l->proxy_version)
             log_printf(b->log, LOG_T_NOTICE,
                        "Listener %u believes the PROXY headers of whoever reaches it: let only the "
                        "proxy reach it.",
                        l->port);
         if (l->port)
-            log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s.", l->port,
-                       l->address ? " on " : " on every address", l->address ? l->address : "",
+            log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s%s.", l->port,
+                       l->address ? " on " : " on every address", l->address ? l->address : "", how,
                        who);
         else
-            log_printf(b->log, LOG_T_NOTICE, "Listener %s: %s.", l->address, who);
+            log_printf(b->log, LOG_T_NOTICE, "Listener %s: %s%s.", l->address, how, who);
     }
     if (!b->keeps)
         log_line(b->log, LOG_T_NOTICE,
                  "Nothing is kept on disk: sessions and retained messages end with this process.");
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
-        if (l->port == 0 || !l->core.allow_anonymous || l->tls || l->proxy_version) continue;
+        if (l->port == 0 || !l->core.allow_anonymous || l->tls || l->proxy_version || l->websockets)
+            continue;
         log_printf(b->log, LOG_T_NOTICE,
                    "Try: mosquitto_sub -p %u -v -t 'hello/#'   and: mosquitto_pub -p %u -t "
                    "hello/world -m hi",

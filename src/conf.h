@@ -18,7 +18,10 @@ struct conf_listener {
     bool implicit;           /* made because no listener was configured: loopback, anonymous */
     unsigned line;           /* in the file, 0 = none */
     char *file;
-    struct tls_context *tls; /* NULL: without TLS */
+    bool websockets;          /* MQTT in WebSockets, and files of http_dir */
+    char *websockets_origins; /* of pages that may open one, a space between; NULL: of all */
+    char *http_dir;           /* or NULL */
+    struct tls_context *tls;  /* NULL: without TLS */
     bool require_certificate;
     uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */
     bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */
@@ -68,8 +71,9 @@ struct conf {
     int64_t global_max_clients, global_max_connections; /* -1: no limit */
     uint64_t memory_limit;                              /* bytes of heap; 0 = none */
     bool set_tcp_nodelay;
-    uint32_t sys_interval_s; /* 0 = no $SYS */
-    char *pid_file, *user;   /* or NULL */
+    uint32_t websockets_headers_size; /* bytes of a request's head */
+    uint32_t sys_interval_s;          /* 0 = no $SYS */
+    char *pid_file, *user;            /* or NULL */
     bool persistence;
     char *persistence_location; /* or NULL: the working folder */
     char *persistence_file;     /* within it; where the store lies is anchor.h's business */

@@ -12,6 +12,8 @@ void conf_listener_fini(struct conf_listener *l)
     mem_free(l->address);
     mem_free(l->bind_interface);
     mem_free(l->file);
+    mem_free(l->websockets_origins);
+    mem_free(l->http_dir);
     tls_context_free(&l->tls);
     mem_free((char *)(uintptr_t)l->core.mount_point); /* ours, though the core must not write */
     mem_free((char *)(uintptr_t)l->core.auto_id_prefix);
@@ -103,12 +105,13 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     l->port = l->core.port = port;
     l->implicit = implicit;
     l->core.allow_anonymous = anonymous >= 0 ? anonymous : implicit;
-    l->address = l->bind_interface = l->file = NULL;
+    l->address = l->bind_interface = l->file = l->websockets_origins = l->http_dir = NULL;
     l->core.mount_point = l->core.auto_id_prefix = l->core.clientid_prefixes = NULL;
     const char *mount = d->listener.core.mount_point;
     int rc = conf_copy_text(&l->address, address ? address : d->listener.address);
     if (rc == 0) rc = conf_copy_text(&l->bind_interface, d->listener.bind_interface);
     if (rc == 0) rc = conf_copy_text(&l->file, d->listener.file);
+    if (rc == 0) rc = conf_web_finish(r, d, l);
     l->passwords = NULL;
     l->tokens = NULL;
     if (rc == 0 && security->password_file)

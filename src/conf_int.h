@@ -20,8 +20,9 @@ enum {
     CONF_MAX_LISTENERS = 64,       /* each costs a socket per shard */
     CONF_MAX_FILTERS = 1000,       /* named ones; they are looked for one by one */
     CONF_MAX_FILTER_NAME = 64,
-    CONF_MAX_PREFIX = 50, /* of client ids, as mosquitto */
-    CONF_MAX_NAME = 200,  /* bytes of persistence_file: longer names are made from it */
+    CONF_MAX_ORIGINS = 64, /* of a listener */
+    CONF_MAX_PREFIX = 50,  /* of client ids, as mosquitto */
+    CONF_MAX_NAME = 200,   /* bytes of persistence_file: longer names are made from it */
 };
 
 enum conf_status {
@@ -100,7 +101,10 @@ struct conf_draft {
     char *auto_id_prefix; /* auto_id_prefix; NULL not said */
     char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
     struct conf_tls tls;
-    char *password_file; /* NULL not said */
+    char *password_file;   /* NULL not said */
+    unsigned origin_count; /* in listener.websockets_origins */
+    unsigned web_line;     /* of the last directive for WebSockets; 0: none */
+    const char *web_name;
     struct conf_jwt jwt;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
@@ -160,6 +164,10 @@ int conf_apply_port(struct conf_reader *r, const struct conf_directive *d, const
 int conf_apply_bind(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_domain(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_protocol(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_origin(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_http_dir(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_headers_size(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
 int conf_apply_versions(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_mount(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_prefix(struct conf_reader *r, const struct conf_directive *d, const char *value);
@@ -209,6 +217,10 @@ MUST_USE int conf_draft_init(struct conf_reader *r, struct conf_draft *d);
 void conf_draft_fini(struct conf_draft *d);
 MUST_USE int conf_finish(struct conf_reader *r);
 void conf_listener_fini(struct conf_listener *l);
+
+/* conf_web.c: what d says of WebSockets, copied to l. */
+MUST_USE int conf_web_finish(struct conf_reader *r, const struct conf_draft *d,
+                             struct conf_listener *l);
 
 /* conf_jwt.c: the rules for tokens that security says; *out is NULL without a jwt_keys_file. */
 MUST_USE int conf_jwt_finish(struct conf_reader *r, const struct conf_draft *security,

@@ -115,10 +115,13 @@ static const struct conf_directive schema[] = {
      OWN(domain, "ipv4 or ipv6"),
      .help = "Use only this family. Default: both."},
     {.name = "protocol",
+     RELOAD,
      .scope = CONF_LISTENER,
-     OWN(protocol, "mqtt"),
+     OWN(protocol, "mqtt or websockets"),
      .initial = "mqtt",
-     .help = "websockets and http_api are not supported yet by this version."},
+     .help =
+         "websockets: MQTT in WebSockets (ws, and with certfile wss), as browsers speak it; the "
+         "path of the URL does not matter. http_api is not supported yet by this version."},
     {.name = "max_connections",
      RELOAD,
      .scope = CONF_LISTENER,
@@ -741,11 +744,26 @@ static const struct conf_directive schema[] = {
 
     {.name = "http_dir",
      .section = "WebSockets and HTTP",
-     .status = CONF_NOT_YET,
-     .kind = CONF_TEXT},
-    LATER("websockets_origin"),
-    UNUSED("websockets_log_level", "there are no WebSockets yet"),
-    UNUSED("websockets_headers_size", "there are no WebSockets yet"),
+     RELOAD,
+     .scope = CONF_LISTENER,
+     OWN(http_dir, "the path of a folder"),
+     .help = "A listener of `protocol websockets` also hands out the files of this folder, to who "
+             "asks by GET or HEAD: up to 64 MiB each, `index.html` for the folder itself; none "
+             "whose name begins with a dot, and no symbolic links. Default: only WebSockets."},
+    {.name = "websockets_origin",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     OWN(origin, "the origin of a page, such as https://example.org"),
+     .help =
+         "Only pages of this origin may open a WebSocket of this listener; may be given several "
+         "times. Programs that are no pages say no origin, and may. Default: all pages."},
+    {.name = "websockets_headers_size",
+     IN_CONF(websockets_headers_size),
+     RELOAD,
+     OWN(headers_size, "bytes, 0 to 65535"),
+     .initial = "4096",
+     .help = "The longest head of an HTTP request, with its cookies; 0: the default."},
+    UNUSED("websockets_log_level", "'log_type websockets' logs requests"),
 
     {.name = "connection", .section = "Bridges", .status = CONF_NOT_YET, .kind = CONF_TEXT},
     LATER("address"),

@@ -57,7 +57,9 @@ static int open_one(struct listener *l, unsigned shards, struct log *log)
     for (unsigned i = 0; i < count; i++) {
         if (open_address(l, &addresses[i], i, shards) == 0) {
             opened++;
-            const char *kind = addresses[i].sa.ss_family == AF_INET6 ? "ipv6" : "ipv4";
+            const char *kind = c->websockets                           ? "websockets"
+                               : addresses[i].sa.ss_family == AF_INET6 ? "ipv6"
+                                                                       : "ipv4";
             if (c->port)
                 log_printf(log, LOG_T_INFO, "Opening %s listen socket on port %u.", kind, c->port);
             else

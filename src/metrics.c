@@ -97,6 +97,11 @@ static const struct metrics_row rows[] = {
 
 FIGURE(proxy_refused, in->shell.proxy_refused)
 FIGURE(handshakes_failed, in->shell.handshakes_failed)
+FIGURE(websockets_opened, in->shell.websockets_opened)
+FIGURE(websockets_refused, in->shell.websockets_refused)
+FIGURE(frames_refused, in->shell.frames_refused)
+FIGURE(http_served, in->shell.http_served)
+FIGURE(http_refused, in->shell.http_refused)
 
 FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
@@ -107,6 +112,11 @@ FIGURE(logins_ended, in->stats.logins_ended)
 static const struct metrics_row own_rows[] = {
     {"refused/proxy_header", proxy_refused, DECIMAL},
     {"refused/tls_handshake", handshakes_failed, DECIMAL},
+    {"refused/websocket_handshake", websockets_refused, DECIMAL},
+    {"refused/websocket_frame", frames_refused, DECIMAL},
+    {"refused/http_request", http_refused, DECIMAL},
+    {"websockets/opened", websockets_opened, DECIMAL},
+    {"http/served", http_served, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
     {"filters/matched", filters_matched, DECIMAL},
     {"filters/missed", filters_missed, DECIMAL},

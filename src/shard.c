@@ -558,6 +558,7 @@ void shard_configure(struct shard *s, const struct conf *conf)
 {
     int nodelay = conf->set_tcp_nodelay; /* what is accepted has it from the listening socket */
     s->connect_timeout_ms = conf->core.connect_timeout_ms;
+    s->websockets_headers_size = conf->websockets_headers_size;
     core_configure(s->core, &conf->core);
     for (size_t i = 0; i < s->door_count; i++) {
         struct door *d = &s->doors[i];

@@ -16,11 +16,14 @@ struct shard_task {
     void (*run)(struct shard *s, struct shard_task *t);
 };
 
-/* What a shard counts of connections before their CONNECT; the rest is struct core_stats.  Every
+/* What a shard counts of connections below MQTT; the rest is struct core_stats.  Every
  * member is a counter or gauge of this type: they are added up. */
 struct shard_stats {
     uint64_t proxy_refused;     /* no PROXY header, or one that the listener does not want */
     uint64_t handshakes_failed; /* of TLS */
+    uint64_t websockets_opened, websockets_refused; /* opening handshakes */
+    uint64_t frames_refused;            /* WebSockets that were ended for what they sent */
+    uint64_t http_served, http_refused; /* requests for files, and those that got none */
 };
 
 /* Limits over all shards. */

@@ -46,6 +46,7 @@ struct shard {
     uint64_t doors_open_ms; /* 0: they are open */
     int spare_fd;           /* given up to tell a client that there are none left */
     uint64_t connect_timeout_ms;
+    uint32_t websockets_headers_size;
     struct shard_stats stats;
     int greetings; /* steps of handshakes in this turn */
     bool busy;     /* something waits: do not sleep */

@@ -149,6 +149,11 @@ int core_conn_prove(struct cconn *c, struct bytes user)
 
 void *core_conn_owner(const struct cconn *c) { return c->owner; }
 
+void core_conn_blame(struct cconn *c, const char *why)
+{
+    if (c->close_reason == NULL) c->close_reason = why;
+}
+
 static void log_closed(struct core *core, const struct cconn *c)
 {
     if (!core->cfg.connection_messages) return;

@@ -196,6 +196,9 @@ void *core_conn_owner(const struct cconn *c);
 /* The transport is gone (why: 0 or E_EOF closed by the peer, E_IO, ...) or was closed after
  * CORE_CLOSE.  Frees c: sends the will or keeps the session as the standard says. */
 void core_conn_closed(struct cconn *c, int why);
+/* What the log is to say of that ("disconnected: it sent ..."), when it is not the peer that
+ * closed; borrowed until then. */
+void core_conn_blame(struct cconn *c, const char *why);
 
 enum core_input_result {
     CORE_MORE,   /* everything whole was consumed; read on */

@@ -469,9 +469,7 @@ static void what_comes_later_is_refused_by_name(void **state)
         "auth_opt_x y",
         "connection other",
         "bridge_cafile /x",
-        "protocol websockets",
         "protocol http_api",
-        "http_dir /x",
         "history_dedup_window 2m",
         "queue orders",
         "queue_topic jobs/#",
@@ -710,10 +708,14 @@ static void the_file_that_run_sh_starts_with_is_right(void **state)
     int rc = load_with((struct conf_args){.file = path, .port = -1});
     if (rc < 0) fail_msg("%s", b.error);
     assert_string_equal(b.warnings, "");
-    assert_int_equal(b.conf->listener_count, 2);
-    assert_true(b.conf->listeners[0].core.allow_anonymous);
-    assert_string_equal(b.conf->listeners[0].address, "127.0.0.1");
-    assert_string_equal(b.conf->listeners[1].address, "::1");
+    assert_int_equal(b.conf->listener_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        const struct conf_listener *l = &b.conf->listeners[i];
+        assert_true(l->core.allow_anonymous);
+        assert_string_equal(l->address, i % 2 ? "::1" : "127.0.0.1");
+        assert_int_equal(l->port, i < 2 ? 1883 : 8083);
+        assert_int_equal(l->websockets, i >= 2);
+    }
 }
 
 int main(void)
