@@ -542,7 +542,7 @@ struct msg_from pub_publisher(const struct pub *p);
 struct blob *pub_blob(struct pub *p);
 /* The other way round: views into b, which stays the caller's. */
 void pub_of_blob(const struct core *core, struct blob *b, struct pub *p);
-/* The same of a record of the store, of whatever alignment; p->blob is NULL. */
+/* The same of a record of the store, of whatever alignment; p->blob is NULL, p->hash 0. */
 void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p);
 /* Whether the journal says where it has arrived: of QoS 0 recovery has nobody to tell. */
 static inline bool pub_is_tracked(const struct core *core, const struct pub *p)

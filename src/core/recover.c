@@ -50,6 +50,7 @@ static void pub_of_body(const struct recovery *r, struct bytes body, uint64_t se
                         struct pub *p)
 {
     pub_of_bytes(r->core, body, seq, p); /* records are not aligned as it is */
+    p->hash = hash_bytes(p->topic, r->core->seed);
     p->from = sid ? find(r, sid) : NULL; /* for No Local */
 }
 

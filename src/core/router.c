@@ -74,7 +74,6 @@ void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, stru
     ASSERT(rd_ok(&rd));
     p->payload = bytes_skip(body, sizeof m + m.topic_len + m.props_len);
     if (m.has_from) msg_cut_from(&p->payload, &p->who);
-    p->hash = hash_bytes(p->topic, core->seed);
 }
 
 /* ---- subscription identifiers of overlapping subscriptions ---- */
