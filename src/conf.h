@@ -9,6 +9,11 @@
 #include "store/log.h"
 #include "tls/tls.h"
 
+struct conf_https { /* what a listener of http_api does TLS with; NULL: not said */
+    char *certfile, *keyfile, *ciphers, *ciphers13;
+    bool only_13;
+};
+
 struct conf_listener {
     uint16_t port;           /* 0: unix socket */
     char *address;           /* address or NULL (any); path when port is 0 */
@@ -18,6 +23,8 @@ struct conf_listener {
     bool implicit;           /* made because no listener was configured: loopback, anonymous */
     unsigned line;           /* in the file, 0 = none */
     char *file;
+    bool http_api; /* of the admin listener; no MQTT */
+    struct conf_https https;
     struct tls_context *tls; /* NULL: without TLS */
     bool require_certificate;
     uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */

@@ -116,9 +116,11 @@ static const struct conf_directive schema[] = {
      .help = "Use only this family. Default: both."},
     {.name = "protocol",
      .scope = CONF_LISTENER,
-     OWN(protocol, "mqtt"),
+     OWN(protocol, "mqtt or http_api"),
      .initial = "mqtt",
-     .help = "websockets and http_api are not supported yet by this version."},
+     .help = "http_api: the admin listener, for sluicectl, Prometheus and browsers; on loopback "
+             "when its listener has no address (docs/reference/http-api.md). websockets is not "
+             "supported yet by this version."},
     {.name = "max_connections",
      RELOAD,
      .scope = CONF_LISTENER,

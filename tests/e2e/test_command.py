@@ -123,7 +123,7 @@ class Command(unittest.TestCase):
 
     def test_websockets_are_not_supported_yet(self):
         """The listeners of the protocols to come."""
-        for protocol in ("websockets", "http_api"):
+        for protocol in ("websockets",):
             self.assertIn("not supported yet", self.check_refused(f"protocol {protocol}", ["--test-config"]))
 
     def test_bad_directives(self):
