@@ -200,7 +200,7 @@ void http_piece(struct http_server *s, uint64_t id, struct bytes piece, bool las
     }
     if (rc == 0 && last && c->chunked && c->method != HTTP_HEAD)
         rc = out_append(c, bytes_str("0\r\n\r\n"));
-    c->last = last || c->method == HTTP_HEAD;
+    c->last = last;
     if (rc < 0)
         give_up(c);
     else
@@ -496,9 +496,9 @@ static int door_open(struct http_server *s, const struct http_door *from)
         .protocols = s->protocols,
         .vhost_name = "sluice",
         .user = d,
-        .keepalive_timeout = HTTP_IDLE_TIMEOUT_S,
-        .timeout_secs = HTTP_REQUEST_TIMEOUT_S,
-        .timeout_secs_ah_idle = HTTP_REQUEST_TIMEOUT_S,
+        .keepalive_timeout = 3 * HTTP_IDLE_TIMEOUT_S,
+        .timeout_secs = 3 * HTTP_REQUEST_TIMEOUT_S, /* ours come first */
+        .timeout_secs_ah_idle = 3 * HTTP_REQUEST_TIMEOUT_S,
         .ssl_cert_filepath = from->certfile,
         .ssl_private_key_filepath = from->keyfile,
         .ssl_cipher_list = from->ciphers,

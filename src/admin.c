@@ -97,6 +97,7 @@ void call_stream(struct call *c, const char *type, void (*wanted)(struct call *c
 
 void call_piece(struct call *c, struct bytes piece, bool last)
 {
+    last |= c->method == HTTP_HEAD; /* all there is to say was in the head */
     http_piece(c->admin->http, c->id, piece, last);
     if (last) call_free(c);
 }
