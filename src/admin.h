@@ -12,6 +12,8 @@
 
 struct admin;
 
+bool admin_is_built(void); /* any thread: not with SLUICE_WEB=OFF */
+
 /* Work for the admin thread.  Embedded by who posts it; run() may free it. */
 struct admin_task {
     struct admin_task *next;

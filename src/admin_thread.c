@@ -65,6 +65,8 @@ static void *admin_main(void *arg)
 
 /* ---- life ---- */
 
+bool admin_is_built(void) { return true; }
+
 static bool is_ours(const struct conf_listener *l) { return l->http_api; }
 
 static unsigned connections_max(const struct conf_listener *l)

@@ -2,6 +2,7 @@
  * address is given, and nobody administers a broker from afar without a password.  Main thread. */
 #include <arpa/inet.h>
 
+#include "admin.h"
 #include "base/mem.h"
 #include "conf_int.h"
 
@@ -48,6 +49,9 @@ int conf_http_finish(struct conf_reader *r, const struct conf_draft *d, struct c
     if (rc < 0) return rc;
     r->file = l->file ? l->file : r->args->file;
     r->line = l->line;
+    if (!admin_is_built())
+        return conf_fail(r, E_INVALID,
+                         "'protocol http_api': this broker was built without it (SLUICE_WEB)");
     const char *directive = not_here(d);
     if (directive)
         return conf_fail(r, E_INVALID, "'%s' is not for a listener with 'protocol http_api'",
