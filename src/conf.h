@@ -9,6 +9,11 @@
 #include "store/log.h"
 #include "tls/tls.h"
 
+struct conf_https { /* what a listener of http_api does TLS with; NULL: not said */
+    char *certfile, *keyfile, *ciphers, *ciphers13;
+    bool only_13;
+};
+
 struct conf_listener {
     uint16_t port;           /* 0: unix socket */
     char *address;           /* address or NULL (any); path when port is 0 */
@@ -21,7 +26,9 @@ struct conf_listener {
     bool websockets;          /* MQTT in WebSockets, and files of http_dir */
     char *websockets_origins; /* of pages that may open one, a space between; NULL: of all */
     char *http_dir;           /* or NULL */
-    struct tls_context *tls;  /* NULL: without TLS */
+    bool http_api;            /* of the admin listener; no MQTT */
+    struct conf_https https;
+    struct tls_context *tls; /* NULL: without TLS */
     bool require_certificate;
     uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */
     bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */

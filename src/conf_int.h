@@ -157,6 +157,8 @@ MUST_USE int conf_value_set(struct conf_reader *r, const struct conf_directive *
                             const char *value);
 /* "1-65535", "bytes, or with k M G; 0-...": for messages and the reference page. */
 void conf_value_expected(const struct conf_directive *d, char *out, size_t room);
+/* What the struct at base has for d, as one would write it; d is CONF_BOOL to CONF_DURATION. */
+void conf_value_text(const struct conf_directive *d, const void *base, char *out, size_t room);
 
 /* conf_apply.c: the apply() of the rows that need one. */
 int conf_apply_listener(struct conf_reader *r, const struct conf_directive *d, const char *value);
@@ -221,6 +223,10 @@ void conf_listener_fini(struct conf_listener *l);
 /* conf_web.c: what d says of WebSockets, copied to l. */
 MUST_USE int conf_web_finish(struct conf_reader *r, const struct conf_draft *d,
                              struct conf_listener *l);
+/* conf_http.c: when all else of l is there. */
+MUST_USE int conf_http_finish(struct conf_reader *r, const struct conf_draft *d,
+                              struct conf_listener *l);
+void conf_https_fini(struct conf_https *h);
 
 /* conf_jwt.c: the rules for tokens that security says; *out is NULL without a jwt_keys_file. */
 MUST_USE int conf_jwt_finish(struct conf_reader *r, const struct conf_draft *security,

@@ -117,11 +117,12 @@ static const struct conf_directive schema[] = {
     {.name = "protocol",
      RELOAD,
      .scope = CONF_LISTENER,
-     OWN(protocol, "mqtt or websockets"),
+     OWN(protocol, "mqtt, websockets or http_api"),
      .initial = "mqtt",
      .help =
          "websockets: MQTT in WebSockets (ws, and with certfile wss), as browsers speak it; the "
-         "path of the URL does not matter. http_api is not supported yet by this version."},
+         "path of the URL does not matter. http_api: the admin listener, for sluicectl, Prometheus "
+         "and browsers; on loopback when it has no address (docs/reference/http-api.md)."},
     {.name = "max_connections",
      RELOAD,
      .scope = CONF_LISTENER,

@@ -388,7 +388,7 @@ static int doors_open(struct shard *s)
     for (size_t i = 0; i < ls->count * LISTENER_SOCKETS; i++) {
         struct listener *l = &ls->items[i / LISTENER_SOCKETS];
         int fd = l->fds[s->index * LISTENER_SOCKETS + i % LISTENER_SOCKETS];
-        if (fd < 0) continue;
+        if (fd < 0 || l->conf->http_api) continue;
         struct door *d = &s->doors[s->door_count++];
         *d = (struct door){.source = {.ready = door_ready, .fd = fd}};
         d->shard = s;
@@ -529,6 +529,12 @@ void shards_free(struct shard_set **set_ptr)
 /* ---- small doors ---- */
 
 unsigned shards_count(const struct shard_set *set) { return set->count; }
+unsigned shards_home(const struct shard_set *set, struct bytes client_id)
+{
+    return core_home(client_id, set->count, set->seed);
+}
+
+struct auth_pool *shards_auth(struct shard_set *set) { return set->auth; }
 struct shard *shards_at(struct shard_set *set, unsigned index) { return &set->shards[index]; }
 struct core *shard_core(struct shard *s) { return s->core; }
 const struct shard_stats *shard_stats(const struct shard *s) { return &s->stats; }

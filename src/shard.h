@@ -7,6 +7,7 @@
 #include "listener.h"
 #include "log.h"
 
+struct auth_pool;
 struct shard;
 struct shard_set;
 
@@ -47,6 +48,9 @@ void shards_free(struct shard_set **set);             /* stops and waits, if nee
 /* Main thread. */
 unsigned shards_count(const struct shard_set *set);
 struct shard *shards_at(struct shard_set *set, unsigned index);
+/* Any thread while the shards run: where a client's session lives, and who checks logins. */
+unsigned shards_home(const struct shard_set *set, struct bytes client_id);
+struct auth_pool *shards_auth(struct shard_set *set);
 void shards_limit(struct shard_set *set, const struct shard_limits *limits);
 void shards_refuse_clients(struct shard_set *set, bool refuse); /* memory is short */
 int64_t shards_connections(const struct shard_set *set);        /* gauge */

@@ -180,6 +180,7 @@ struct cconn {
     struct alias_in alias_in;
     struct alias_out alias_out;
     uint64_t last_packet_ms, congested_ms;
+    uint64_t since_ms;      /* wall clock: connected */
     uint32_t max_packet;    /* the client's Maximum Packet Size, UINT32_MAX = none */
     uint32_t keep_alive_ms; /* 1.5 times; 0 = none */
     uint32_t window;        /* unacknowledged deliveries it may have */

@@ -188,6 +188,7 @@ void session_attach(struct session *s, struct cconn *c)
     timer_cancel(&core->timers, &s->timer);
     s->conn = c;
     c->session = s;
+    c->since_ms = core->wall_ms;
     s->epoch++;
     core->stats.connected++;
     share_online(s, true);

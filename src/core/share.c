@@ -535,6 +535,18 @@ void share_dump(const struct session *s)
                  (const char *)m->text, m->filter_len, (const char *)m->text + m->name_len, m->qos);
 }
 
+void share_each(const struct session *s, void (*found)(void *ctx, const struct share_view *v),
+                void *ctx)
+{
+    for (const struct member *m = s->shares; m; m = m->next)
+        found(ctx, &(struct share_view){.name = bytes_of(m->text, m->name_len),
+                                        .filter = member_filter(m),
+                                        .block = bytes_of(m->block, m->block_len),
+                                        .subid = m->subid,
+                                        .qos = m->qos,
+                                        .retain_as_published = m->retain_as_published});
+}
+
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)
 {
     if (kind == MAIL_SHARE_DELIVER)

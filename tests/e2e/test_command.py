@@ -121,10 +121,6 @@ class Command(unittest.TestCase):
                 self.assertIn("not supported yet", self.check_refused(directive, ["--test-config"]))
         self.check_refused(REFUSED[0], [])
 
-    def test_the_http_api_is_not_supported_yet(self):
-        """The listener of the protocol to come."""
-        self.assertIn("not supported yet", self.check_refused("protocol http_api", ["--test-config"]))
-
     def test_bad_directives(self):
         """Unknown names and values that are not right."""
         for directive in WRONG:

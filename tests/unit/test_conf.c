@@ -463,17 +463,9 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\npsk_hint x\n",
         "main.conf:2: 'psk_hint' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",
-        "plugin /x.so",
-        "plugin_opt_config x",
-        "auth_opt_x y",
-        "connection other",
-        "bridge_cafile /x",
-        "protocol http_api",
-        "history_dedup_window 2m",
-        "queue orders",
-        "queue_topic jobs/#",
-        "dead_letter_max_age 1d",
+        "psk_file /x",        "plugin /x.so",           "plugin_opt_config x",     "auth_opt_x y",
+        "connection other",   "bridge_cafile /x",       "history_dedup_window 2m", "queue orders",
+        "queue_topic jobs/#", "dead_letter_max_age 1d",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -644,6 +636,7 @@ static void without_memory_nothing_is_loaded_and_nothing_leaks(void **state)
                                "user me\nport 1884\nbind_interface lo\nallow_anonymous true\n"
                                "clientid_prefixes x\nauto_id_prefix y\n"
                                "listener_auto_id_prefix z\npersistence_location /x\n"
+                               "listener 9883\nprotocol http_api\n"
                                "persistence_file y\nfilter hot temp > 30 AND EXISTS x\n";
     write_file("main.conf", text, sizeof text - 1);
     for (long n = 0;; n++) {
@@ -708,7 +701,7 @@ static void the_file_that_run_sh_starts_with_is_right(void **state)
     int rc = load_with((struct conf_args){.file = path, .port = -1});
     if (rc < 0) fail_msg("%s", b.error);
     assert_string_equal(b.warnings, "");
-    assert_int_equal(b.conf->listener_count, 4);
+    assert_int_equal(b.conf->listener_count, 5);
     for (size_t i = 0; i < 4; i++) {
         const struct conf_listener *l = &b.conf->listeners[i];
         assert_true(l->core.allow_anonymous);
@@ -716,6 +709,9 @@ static void the_file_that_run_sh_starts_with_is_right(void **state)
         assert_int_equal(l->port, i < 2 ? 1883 : 8083);
         assert_int_equal(l->websockets, i >= 2);
     }
+    assert_true(b.conf->listeners[4].http_api);
+    assert_int_equal(b.conf->listeners[4].port, 9883);
+    assert_string_equal(b.conf->listeners[4].address, "localhost");
 }
 
 int main(void)
