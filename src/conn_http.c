@@ -98,6 +98,14 @@ void conn_answers(struct conn *c)
         send_piece(c);
 }
 
+/* What is to follow the head, taken on success; false without memory. */
+static bool answer_follows(struct conn *c, struct conn_answer what)
+{
+    c->answer = mem_alloc(sizeof *c->answer);
+    if (c->answer) *c->answer = what;
+    return c->answer != NULL;
+}
+
 /* Sends text, then what c->answer says. */
 static void answer(struct conn *c, const char *text)
 {
@@ -130,16 +138,17 @@ static const char *phrase(unsigned status)
     return "Bad Request";
 }
 
-/* With a line of text that says why; more: header lines, or "". */
-static void deny(struct conn *c, unsigned status, const char *more, const char *why)
+/* With a line of text that says why, but for who wants the head only; more: header lines, or "". */
+static void deny(struct conn *c, unsigned status, const char *more, const char *why, bool head_only)
 {
     char text[ANSWER_MAX];
     if (status == 405) more = "Allow: GET, HEAD\r\n";
     if (status == 426) more = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
     snprintf(text, sizeof text,
              "HTTP/1.1 %u %s\r\n%sConnection: close\r\nContent-Type: text/plain\r\n"
-             "Content-Length: %zu\r\n\r\n%s\n",
-             status, phrase(status), more, strlen(why) + 1, why);
+             "Content-Length: %zu\r\n\r\n%s%s",
+             status, phrase(status), more, strlen(why) + 1, head_only ? "" : why,
+             head_only ? "" : "\n");
     answer(c, text);
 }
 
@@ -150,7 +159,7 @@ static void refuse_websocket(struct conn *c, unsigned status, const char *why)
     c->shard->stats.websockets_refused++;
     log_printf(c->shard->set->log, LOG_T_NOTICE, "refused %s: the WebSocket handshake failed: %s.",
                c->peer, why);
-    deny(c, status, "", why);
+    deny(c, status, "", why, false);
 }
 
 static void open_websocket(struct conn *c, const struct http_head *h, bool waits)
@@ -167,12 +176,11 @@ static void open_websocket(struct conn *c, const struct http_head *h, bool waits
         return;
     }
     put_mem(put_mem(key, offer.key), bytes_str(WS_ACCEPT_GUID));
-    c->answer = mem_calloc(1, sizeof *c->answer);
-    if (c->answer == NULL || tls_sha1_base64(bytes_of(key, sizeof key), digest) < 0) {
+    if (tls_sha1_base64(bytes_of(key, sizeof key), digest) < 0 ||
+        !answer_follows(c, (struct conn_answer){.upgrades = true, .file = -1})) {
         conn_free(c, E_NOMEM);
         return;
     }
-    *c->answer = (struct conn_answer){.upgrades = true, .file = -1};
     snprintf(text, sizeof text,
              "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: %s\r\n\r\n",
@@ -182,21 +190,22 @@ static void open_websocket(struct conn *c, const struct http_head *h, bool waits
 
 /* ---- anything else ---- */
 
-static void refuse_request(struct conn *c, unsigned status, const char *why)
+static bool wants_head(const struct http_head *h) { return bytes_eq(h->method, bytes_str("HEAD")); }
+
+static void refuse_request(struct conn *c, const struct http_head *h, unsigned status,
+                           const char *why)
 {
     c->shard->stats.http_refused++;
-    deny(c, status, "", why);
+    deny(c, status, "", why, wants_head(h));
 }
 
 static void send_file(struct conn *c, const struct http_file *f, bool head_only)
 {
     char text[ANSWER_MAX];
-    c->answer = !head_only && f->size ? mem_calloc(1, sizeof *c->answer) : NULL;
-    if (c->answer)
-        *c->answer = (struct conn_answer){.file = f->fd, .size = f->size};
-    else
-        close(f->fd);
-    if (c->answer == NULL && !head_only && f->size) {
+    bool whole = !head_only && f->size;
+    bool follows = whole && answer_follows(c, (struct conn_answer){.file = f->fd, .size = f->size});
+    if (!follows) close(f->fd);
+    if (whole && !follows) {
         conn_free(c, E_NOMEM);
         return;
     }
@@ -210,38 +219,40 @@ static void send_file(struct conn *c, const struct http_file *f, bool head_only)
 }
 
 /* The folder exists, so its name is none that leads elsewhere ("//host/"). */
-static void send_to_folder(struct conn *c, struct bytes target)
+static void send_to_folder(struct conn *c, const struct http_head *h)
 {
+    struct bytes target = h->target;
     char more[ANSWER_MAX / 2];
     size_t path = 0;
     while (path < target.n && target.p[path] != '?' && target.p[path] != '#') path++;
     if (path > sizeof more - 20) {
-        refuse_request(c, 404, "its path is too long");
+        refuse_request(c, h, 404, "its path is too long");
         return;
     }
     c->shard->stats.http_served++;
     snprintf(more, sizeof more, "Location: %.*s/\r\n", (int)path, (const char *)target.p);
-    deny(c, 301, more, "it is a folder");
+    deny(c, 301, more, "it is a folder", wants_head(h));
 }
 
 static unsigned serve(struct conn *c, const struct http_head *h)
 {
     struct http_file file;
     struct bytes host;
-    bool head_only = bytes_eq(h->method, bytes_str("HEAD"));
+    bool head_only = wants_head(h);
     unsigned status = 404;
     if (!head_only && !bytes_eq(h->method, bytes_str("GET"))) {
-        refuse_request(c, status = 405, "files are for GET and HEAD");
+        refuse_request(c, h, status = 405, "files are for GET and HEAD");
     } else if (!h->old && http_head_find(h, "Host", &host) != 1) {
-        refuse_request(c, status = 400, "it has not one Host");
+        refuse_request(c, h, status = 400, "it has not one Host");
     } else if (c->conf->http_dir == NULL) {
-        refuse_request(c, status = 426, "this port is for WebSockets with the sub-protocol mqtt");
+        refuse_request(c, h, status = 426,
+                       "this port is for WebSockets with the sub-protocol mqtt");
     } else if ((status = http_file_open(c->conf->http_dir, h->target, &file)) == 200) {
         send_file(c, &file, head_only);
     } else if (status == 301) {
-        send_to_folder(c, h->target);
+        send_to_folder(c, h);
     } else {
-        refuse_request(c, status,
+        refuse_request(c, h, status,
                        status == 503   ? "come again later"
                        : status == 403 ? "this file may not be read"
                        : status == 400 ? "its path is badly encoded, or too long"

@@ -97,7 +97,8 @@ class Handshake(OneBroker):
     def test_what_is_no_upgrade(self):
         """There are no files: it is told what this port is for."""
         for method in ("GET", "HEAD"):
-            status, fields, _ = get(self.ws, "/", method)
+            status, fields, body = get(self.ws, "/", method)
+            self.assertEqual(bool(body), method == "GET")
             self.assertEqual((status, fields["upgrade"], fields["sec-websocket-version"]), (426, "websocket", "13"))
         self.assertEqual(get(self.ws, "/", "POST", "Content-Length: 3\r\n")[0], 405)
         self.assertEqual(ask(self.ws, b"GET / HTTP/1.1\r\n\r\n")[0], 400)
@@ -578,6 +579,8 @@ class Files(unittest.TestCase):
         status, fields, _ = get(self.ws, "/sub?q")
         self.assertEqual((status, fields["location"]), (301, "/sub/"))
         self.assertEqual(get(self.ws, "/x.js", "DELETE")[0], 405)
+        self.assertEqual(get(self.ws, "/missing", "HEAD")[::2], (404, b""))
+        self.assertEqual(get(self.ws, "/sub", "HEAD")[::2], (301, b""))
 
     def test_websockets_beside_files(self):
         """On any path, also one that a file has."""

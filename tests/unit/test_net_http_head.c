@@ -158,7 +158,7 @@ static void limits_of_bytes_and_fields(void **state)
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 #define MQTT    "Sec-WebSocket-Protocol: mqtt\r\n"
 
-static void a_websocket_is_offered_rightly(void **state)
+static void a_websocket_is_offered_rightly(void **state) /* [MQTT-6.0.0-4] */
 {
     (void)state;
     static const struct {
