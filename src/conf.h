@@ -57,7 +57,7 @@ struct conf {
     char *acl_file;
     struct core_config core;
     struct core_history *histories; /* core.histories; strings owned here */
-    struct core_filter *filters; /* core.named_filters, owned */
+    struct core_filter *filters;    /* core.named_filters, owned */
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */
