@@ -208,7 +208,8 @@ struct cconn {
 /* A message on its way through the router; everything borrowed for the call. */
 struct pub {
     struct bytes topic, props /* forwardable, encoded */, payload;
-    uint64_t hash; /* of topic */
+    struct bytes control; /* properties that are not forwarded, encoded; see control.h */
+    uint64_t hash;        /* of topic */
     uint64_t seq;  /* 0 = not in the store */
     uint64_t created_ms;
     uint32_t expiry_s;

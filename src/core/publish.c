@@ -6,6 +6,7 @@
  *   append -> seq 7, 8, 9 -> pending [7 8 9] -> store_poll() = 8 -> PUBACK for 7 and 8
  */
 #include "core/access.h"
+#include "core/control.h"
 #include "core/core_int.h"
 #include "core/history.h"
 #include "core/journal.h"
@@ -273,9 +274,11 @@ static int read_props(struct cconn *c, struct inbound *in, struct mqtt_props *pr
     }
     if (in->m.topic.n == 0) return E_PROTOCOL; /* 3.3.2.3.4 */
     if (mqtt_has(props, MQTT_P_MESSAGE_EXPIRY)) in->pub.expiry_s = props->message_expiry;
-    uint8_t *d = core_scratch(core, SCRATCH_PROPS, in->m.props.n);
+    uint8_t *d = core_scratch(core, SCRATCH_PROPS, 2 * in->m.props.n);
     if (d == NULL) return E_NOMEM;
     in->pub.props = bytes_of(d, mqtt_props_forward(in->m.props, d));
+    if (in->pub.props.n > MSG_PROPS_MAX) return E_TOO_LARGE;
+    if (props->user_count) control_split(&in->pub.props, &in->pub.control, d + in->m.props.n);
     return 0;
 }
 

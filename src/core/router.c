@@ -24,19 +24,21 @@ struct blob *pub_blob(struct pub *p)
     if (p->blob) return p->blob;
     struct msg_from who = {0};
     if (p->named) who = pub_publisher(p);
-    struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n +
-                                         p->payload.n + msg_from_size(&who)));
+    struct blob *b =
+        blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n + p->payload.n +
+                            msg_control_size(p->control) + msg_from_size(&who)));
     if (b == NULL) return NULL;
     *msg_of(b) = (struct msg){.seq = p->seq,
                               .created_ms = p->created_ms,
                               .topic_len = (uint16_t)p->topic.n,
                               .expiry_s = p->expiry_s,
-                              .props_len = (uint32_t)p->props.n & 0xfffffff,
+                              .props_len = (uint32_t)p->props.n & MSG_PROPS_MAX,
                               .qos = p->qos & 3u,
                               .retain = p->retain,
-                              .has_from = who.client_id.n > 0};
+                              .has_from = who.client_id.n > 0,
+                              .has_control = p->control.n > 0};
     uint8_t *d = put_mem(put_mem(put_mem(msg_of(b)->bytes, p->topic), p->props), p->payload);
-    msg_put_from(d, &who);
+    msg_put_from(msg_put_control(d, p->control), &who);
     return p->blob = b;
 }
 
@@ -46,6 +48,7 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
     *p = (struct pub){.topic = msg_topic(b),
                       .props = msg_props(b),
                       .payload = msg_payload(b),
+                      .control = msg_control(b),
                       .seq = m->seq,
                       .created_ms = m->created_ms,
                       .expiry_s = m->expiry_s,
@@ -73,7 +76,7 @@ void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, stru
     p->props = rd_take(&rd, m.props_len);
     ASSERT(rd_ok(&rd));
     p->payload = bytes_skip(body, sizeof m + m.topic_len + m.props_len);
-    if (m.has_from) msg_cut_from(&p->payload, &p->who);
+    msg_cut(&m, &p->payload, &p->who, &p->control);
     p->hash = hash_bytes(p->topic, core->seed);
 }
 

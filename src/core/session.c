@@ -6,6 +6,7 @@
  *      +------attach--------+
  */
 #include "core/access.h"
+#include "core/control.h"
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/replay.h"
@@ -66,6 +67,8 @@ static void will_send(struct session *s, bool ends)
                             w->username ? bytes_str(w->username) : (struct bytes){0}},
                     .origin = core->shard,
                     .origin_session = s->id};
+    uint8_t *room = p.props.n ? core_scratch(core, SCRATCH_PROPS, p.props.n) : NULL;
+    if (room) control_split(&p.props, &p.control, room);
     const struct route *r = route_get(core, p.topic, p.hash);
     p.remote = r->remote;
     p.history = r->history;
