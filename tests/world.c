@@ -269,6 +269,8 @@ void world_defaults(struct core_config *cfg)
         .connect_timeout_ms = 10 * 1000,
         .connection_messages = true,
         .filter_index = true,
+        .queue_auto_create = true,
+        .dead_letter = true,
     };
 }
 

@@ -8,6 +8,7 @@
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -67,9 +68,10 @@ static int encode(struct cconn *c, const struct outgoing *o)
     uint32_t room[SUBID_MAX];
     if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
     bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
-    if (c->version == MQTT_V5 && (asked || o->tell.attempt)) {
+    bool always = o->tell.seq && o->tell.time_ms == 0;
+    if (c->version == MQTT_V5 && (asked || always || o->tell.attempt)) {
         struct tell tell = o->tell;
-        if (!asked) tell.seq = 0;
+        if (!asked && !always) tell.seq = 0;
         if (tell_props(c->core, &tell, &m.props) < 0) return E_NOMEM;
     }
     size_t size = mqtt_publish_size(c->version, &m);
@@ -550,6 +552,36 @@ static int pull_queue(struct cconn *c)
     return 0;
 }
 
+int deliver_from_queue(struct cconn *c, struct blob *b, const struct queued_sending *how,
+                       uint16_t *packet_id)
+{
+    struct session *s = c->session;
+    const struct msg *m = msg_of(b);
+    struct inflight_entry *e = NULL;
+    *packet_id = 0;
+    if (how->qos) {
+        e = window_add(s, b, how->qos, OUTQ_QUEUE, how->index);
+        if (e == NULL) return E_NOMEM;
+        *packet_id = e->packet_id;
+    }
+    struct outgoing o = {.topic = msg_topic(b),
+                         .props = msg_props(b),
+                         .payload = msg_payload(b),
+                         .tell = how->tell,
+                         .qos = how->qos,
+                         .subid = how->subid,
+                         .packet_id = *packet_id};
+    o.expiry_s = expiry_left(c->core, m->created_ms, m->expiry_s);
+    if (o.expiry_s == 0) o.expiry_s = 1; /* the queue has begun to deliver it */
+    int rc = encode(c, &o);
+    if (rc == 0 || e == NULL) return rc;
+    *packet_id = 0;
+    e->flags = 0;
+    (void)blob_ref(b); /* it stays the caller's */
+    session_settle(s, e);
+    return rc;
+}
+
 void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid)
 {
     struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = OUTQ_RETAIN};
@@ -688,6 +720,8 @@ void deliver_pull(struct cconn *c)
             if (pull_unsent(c) < 0) return;
         } else if (s->queue.count) {
             if (pull_queue(c) < 0) return;
+        } else if (UNLIKELY(wqueue_may_pull(c))) {
+            if (wqueue_pull(c) < 0) return;
         } else if (!(s->rjobs && rjobs_step(c)) && !(s->replays && replays_step(c))) {
             return;
         }
@@ -702,5 +736,6 @@ bool deliver_has_more(const struct cconn *c)
                c->fetching.next == NULL;
     const struct outq_item *head = outq_peek(&s->queue);
     if (head) return may_follow(c, head) && c->fetching.next == NULL;
+    if (wqueue_may_pull(c)) return true;
     return (s->rjobs && rjobs_can_step(c)) || (s->replays && replays_can_step(c));
 }

@@ -4,6 +4,7 @@
 
 #include "core/history.h"
 #include "core/journal.h"
+#include "core/queue.h"
 #include "core/retained.h"
 #include "core/share.h"
 
@@ -121,9 +122,10 @@ bool mail_full(const struct core *core, unsigned dst)
 static void route_mail(struct core *core, struct pub *p)
 {
     const struct route *route = route_get(core, p->topic, p->hash);
+    p->queued = route->queued;
     if (p->seq && pub_is_tracked(core, p))
         journal_arrived(core, p->seq);
-    else if (UNLIKELY(core->keeps && p->seq == 0 && p->qos && route->durable))
+    else if (UNLIKELY(p->seq == 0 && (route->queued || (core->keeps && p->qos && route->durable))))
         (void)!pub_store(core, p);
     router_deliver(core, p, route);
 }
@@ -158,6 +160,8 @@ static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
         retained_mail_in(core, src, kind, r);
     else if (kind <= MAIL_SHARE_AGAIN)
         share_mail_in(core, src, kind, r);
+    else if (kind <= MAIL_QUEUE_SAID)
+        wqueue_mail_in(core, src, kind, r);
     else if (kind <= MAIL_CHECKPOINT_DONE)
         checkpoint_mail_in(core, src, kind, r);
     else

@@ -11,6 +11,7 @@
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 
@@ -30,12 +31,14 @@ static struct bytes put_prefix(const struct core *core, const struct pub *p, uin
     unsigned flags = (p->later ? PREFIX_LATER : 0u) | (from ? PREFIX_FROM : 0u) |
                      (from && p->in2_id ? PREFIX_IN2 : 0u) |
                      (from && p->is_will ? PREFIX_WILL : 0u) |
-                     (p->remote && !p->later && pub_is_tracked(core, p) ? PREFIX_REMOTE : 0u);
+                     (p->remote && !p->later && pub_is_tracked(core, p) ? PREFIX_REMOTE : 0u) |
+                     (p->buries_of ? PREFIX_BURIES : 0u);
     if (!core->journaling || flags == 0) return (struct bytes){0};
     uint8_t *d = put_u8(start, flags);
     if (flags & PREFIX_REMOTE) d = mail_put_u64(d, p->remote);
     if (flags & PREFIX_FROM) d = mail_put_u64(d, from->sid);
     if (flags & PREFIX_IN2) d = put_u16(d, p->in2_id);
+    if (flags & PREFIX_BURIES) d = mail_put_u64(mail_put_u64(d, p->buries), p->buries_of);
     return bytes_of(start, (size_t)(d - start));
 }
 
@@ -115,6 +118,8 @@ static void pending_release(struct core *core, struct pending *w)
     if (c->state != CONN_UP) return;
     if (w->type == MQTT_PUBLISH)
         deliver_held(c, w->packet_id);
+    else if (w->duplicate)
+        conn_send_duplicate(c, w->type, w->packet_id);
     else if (w->type)
         conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
 }
@@ -179,7 +184,9 @@ void pending_sealed(struct core *core, uint64_t seq)
 
 bool core_store_news(const struct core *core)
 {
-    if (core->pending_count == 0 && list_empty(&core->fetching)) return false;
+    if (core->pending_count == 0 && list_empty(&core->fetching) && core->queue_late == NULL &&
+        !wqueue_has_work(core))
+        return false;
     return store_poll(core->store) != core->polled;
 }
 
@@ -207,11 +214,13 @@ bool core_settle(struct core *core)
         list_del(&c->fetching);
         if (!c->blocked) conn_ready(c, CORE_EV_OUTPUT);
     }
+    if (UNLIKELY(core->queue_late != NULL)) wqueue_say(core, safe);
     mailbox_self(core);
+    if (UNLIKELY(wqueue_has_work(core)) && wqueue_settle(core)) mailbox_self(core);
     while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
         conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
     core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
-    return core->pending_count > 0;
+    return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core);
 }
 
 void pending_free(struct core *core)
@@ -226,11 +235,16 @@ struct inbound {
     struct mqtt_publish m;
     struct pub pub;
     const struct route *route;
+    bool duplicate; /* a queue has had it before: the publisher is told */
 };
 
 static void answer(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
 {
     if (in->m.qos == 0) return;
+    if (in->duplicate && reason < MQTT_UNSPECIFIED_ERROR) {
+        conn_send_duplicate(c, in->m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, in->m.packet_id);
+        return;
+    }
     conn_send_ack(c, in->m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, in->m.packet_id, reason, why);
 }
 
@@ -313,6 +327,20 @@ static int find_route(struct cconn *c, struct inbound *in)
     return 0;
 }
 
+/* What a consumer says of a delivery of a work queue. */
+static int take_command(struct cconn *c, const struct inbound *in)
+{
+    const char *why;
+    uint8_t reason = wqueue_command(c, in->m.topic, in->pub.props, &why);
+    if (reason) return refuse(c, in, reason, why);
+    if (in->m.qos == 2) {
+        if (pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+        journal_id(c->session, J_IN2, in->m.packet_id);
+    }
+    answer(c, in, 0, NULL);
+    return 0;
+}
+
 /* What this listener or configuration does not take.  0: go on; E_AGAIN: answered, done. */
 static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_props *props)
 {
@@ -330,6 +358,10 @@ static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_p
     if (cfg->message_size_limit && in->m.payload.n > cfg->message_size_limit) {
         /* PUBACK and PUBREC know no 0x95 (tables 3-4, 3-5). */
         int rc = refuse(c, in, MQTT_QUOTA_EXCEEDED, "larger than message_size_limit");
+        return rc < 0 ? rc : E_AGAIN;
+    }
+    if (in->m.topic.p[0] == '$' && bytes_starts(in->m.topic, "$queue/")) {
+        int rc = take_command(c, in);
         return rc < 0 ? rc : E_AGAIN;
     }
     if (in->m.topic.p[0] == '$' && topic_is_reserved(in->m.topic)) {
@@ -365,6 +397,27 @@ static int check_access(struct cconn *c, const struct inbound *in)
     return rc < 0 ? rc : E_AGAIN;
 }
 
+/* What the queues say that this message would enter.  0: go on; E_AGAIN: answered, or it comes
+ * again (*later). */
+static int check_queues(struct cconn *c, struct inbound *in, bool *later)
+{
+    struct control control;
+    control_read(in->pub.control, &control);
+    uint64_t shards = in->route->rejects | (control.dedup_id.n ? in->route->queues : 0);
+    bool told = c->version == MQTT_V5 && in->m.qos > 0;
+    unsigned verdict;
+    const char *why;
+    if (shards == 0) return 0;
+    int rc = wqueue_may(c, &in->pub, shards, !told, &verdict, &why);
+    *later = rc == E_AGAIN;
+    if (rc < 0) return rc;
+    in->duplicate = (verdict & QUEUE_HAS_IT) != 0;
+    rc = verdict & QUEUE_IS_FULL ? refuse(c, in, MQTT_QUOTA_EXCEEDED, why) : 0;
+    wqueue_answered(c);
+    if (rc < 0) return rc;
+    return verdict & QUEUE_IS_FULL ? E_AGAIN : 0;
+}
+
 /* Appends and queues the acknowledgement; routes at once unless exactly-once needs it logged first.
  */
 static int publish_stored(struct cconn *c, struct inbound *in)
@@ -377,6 +430,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
     p->later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
     p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
     p->remote = in->route->remote;
+    p->queued = in->route->queued;
     p->history = in->route->history;
     if (store_crowded(core->store)) return E_AGAIN;
     int rc = p->qos || s->later_count ? pending_room(core) : 0;
@@ -404,6 +458,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
                          .epoch = s->epoch,
                          .packet_id = in->m.packet_id,
                          .route = later,
+                         .duplicate = in->duplicate,
                          .type = (uint8_t[]){0, MQTT_PUBACK, MQTT_PUBREC}[p->qos],
                          .blob = later ? blob_ref(p->blob) : NULL,
                          .reason = any || c->version != MQTT_V5 ? 0 : MQTT_NO_MATCHING_SUBSCRIBERS};
@@ -454,6 +509,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
                           .from = c->session,
                           .origin = core->shard,
                           .origin_session = c->session->id};
+    in.duplicate = false;
     props.present = 0;
     if (c->version == MQTT_V5)
         rc = read_props(c, &in, &props);
@@ -463,10 +519,13 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
-    if (rc < 0) return rc == E_AGAIN ? 0 : rc;
+    bool later = false;
+    if (rc == 0 && UNLIKELY(in.route->queued)) rc = check_queues(c, &in, &later);
+    if (rc < 0) return rc == E_AGAIN && !later ? 0 : rc;
     bool stored = in.m.retain || in.route->history || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||
-                  (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages);
+                  (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages) ||
+                  in.route->queued;
     rc = stored ? publish_stored(c, &in) : publish_now(c, &in);
     blob_unref(in.pub.blob);
     if (rc == E_AGAIN) return rc;

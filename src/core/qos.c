@@ -3,6 +3,7 @@
  * [MQTT-4.4.0-1].  The shard's thread. */
 #include "core/core_int.h"
 #include "core/journal.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/share.h"
 
@@ -81,7 +82,7 @@ void session_settle(struct session *s, struct inflight_entry *e)
 static void window_moved(struct cconn *c)
 {
     const struct session *s = c->session;
-    bool more = s->queue.count || s->unsent_count || s->rjobs;
+    bool more = s->queue.count || s->unsent_count || s->rjobs || s->inbox;
     if (!c->blocked && (more || (s->replays && replays_can_step(c)))) conn_ready(c, CORE_EV_OUTPUT);
 }
 
@@ -91,6 +92,7 @@ static int on_puback(struct cconn *c, const struct mqtt_ack *a)
     struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
     if (e == NULL) return 0; /* settled already; harmless */
     if (e->state != INFLIGHT_WAIT_PUBACK) return E_PROTOCOL;
+    if (UNLIKELY(e->flags & OUTQ_QUEUE)) wqueue_acknowledged(s, e, a);
     session_settle(s, e); /* also with a failure: [MQTT-4.4.0-2], [MQTT-4.8.2-6] */
     window_moved(c);
     return 0;
@@ -107,6 +109,8 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
                           c->version == MQTT_V5 ? MQTT_PACKET_ID_NOT_FOUND : 0, NULL);
         return 0;
     }
+    bool queued = e->flags & OUTQ_QUEUE && e->state == INFLIGHT_WAIT_PUBREC;
+    if (queued) wqueue_acknowledged(s, e, a);
     if (a->reason >= MQTT_UNSPECIFIED_ERROR) { /* [MQTT-4.3.3-4] */
         session_settle(s, e);
         window_moved(c);
@@ -114,7 +118,11 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
     }
     inflight_received(s, e);
     if (s->retry_late) session_retry_arm(s);
-    if (e->flags & OUTQ_LOGGED) { /* a PUBREL that is forgotten would be a PUBLISH again */
+    if (queued && s->logged) { /* from here on it is the session's */
+        e->flags |= OUTQ_LOGGED;
+        journal_sent(s, e, 0, 0);
+        pending_journal(c, MQTT_PUBREL, a->packet_id, 0);
+    } else if (e->flags & OUTQ_LOGGED) { /* a PUBREL that is forgotten would be a PUBLISH again */
         journal_id(s, J_REC, a->packet_id);
         pending_journal(c, MQTT_PUBREL, a->packet_id, 0);
     } else {
@@ -204,7 +212,7 @@ static void retry_overdue(struct session *s)
     struct inflight_entry *after;
     for (struct inflight_entry *e = inflight_first(&s->out); e; e = after) {
         after = inflight_next(&s->out, e);
-        if (e->tag) continue;
+        if (e->tag || e->flags & OUTQ_QUEUE) continue; /* a queue has its own ways */
         uint64_t base = core->cfg.retry_interval_ms << min_u64(e->tries, 20);
         uint64_t due = e->sent_ms + min_u64(base, max_u64(core->cfg.retry_max_interval_ms,
                                                           core->cfg.retry_interval_ms));

@@ -3,6 +3,7 @@
 #include "core/core_int.h"
 #include "core/history.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -203,11 +204,27 @@ static struct target target_of(const struct sub *s)
     } else if (s->kind == SUB_WISHES) {
         t.kind = TARGET_WISHES;
         t.to.wishes = wish_set_of((struct sub *)(uintptr_t)s);
+    } else if (s->kind == SUB_QUEUE) {
+        t.kind = TARGET_QUEUE;
+        t.to.queue = s->owner.queue;
     } else if (s->wished) {
         t.kind = TARGET_WISHED;
         t.to.wished = wsub_of(s);
     }
     return t;
+}
+
+/* Whether it is a target here, too. */
+static bool route_add_queue(struct core *core, struct route *r, const struct sub *s)
+{
+    bool here = s->kind == SUB_QUEUE;
+    uint64_t bit = here ? (uint64_t)1 << core->shard : wqueue_shard_bit(s);
+    r->durable = r->queued = true;
+    r->queues |= bit;
+    if (wqueue_rejects(s)) r->rejects |= bit;
+    if (here) return wqueue_is_new_target(core, s->owner.queue);
+    r->remote |= bit;
+    return false;
 }
 
 static void route_add(void *ctx, const struct filter *f)
@@ -221,13 +238,14 @@ static void route_add(void *ctx, const struct filter *f)
             r->remote |= (uint64_t)1 << s->owner.shard;
             continue;
         }
+        if (s->kind >= SUB_QUEUE && !route_add_queue(core, r, s)) continue;
         if (!target_room(&r->targets, &r->target_cap, r->target_count)) {
             core->stats.dropped_no_memory++;
             return;
         }
         struct target new = target_of(s), *t = NULL;
         r->wished |= new.kind == TARGET_WISHED || new.kind == TARGET_WISHES;
-        r->grouped |= new.kind == TARGET_GROUP;
+        r->grouped |= new.kind == TARGET_GROUP || new.kind == TARGET_QUEUE;
         if (new.kind == TARGET_SESSION)
             t = target_of_session(core, r->targets, r->target_count, new.to.session, new.no_local);
         if (t)
@@ -368,6 +386,10 @@ bool router_deliver(struct core *core, struct pub *p, const struct route *r)
         const struct target *t = &targets[i];
         if (UNLIKELY(t->kind == TARGET_GROUP)) {
             share_dispatch(core, t->to.group, p);
+            continue;
+        }
+        if (UNLIKELY(t->kind == TARGET_QUEUE)) {
+            wqueue_take(core, t->to.queue, p);
             continue;
         }
         uint8_t qos = upgrade || t->qos < p->qos ? t->qos : p->qos; /* [MQTT-3.8.4-8] */

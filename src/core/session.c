@@ -72,7 +72,8 @@ static void will_send(struct session *s, bool ends)
     const struct route *r = route_get(core, p.topic, p.hash);
     p.remote = r->remote;
     p.history = r->history;
-    int rc = p.retain || r->durable || r->history ? pub_store(core, &p) : 0;
+    p.queued = r->queued;
+    int rc = p.retain || r->durable || r->history || r->queued ? pub_store(core, &p) : 0;
     bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;
     if (rc == E_NOMEM) {
         core->stats.publish_dropped++;

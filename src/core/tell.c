@@ -37,6 +37,8 @@ int tell_props(struct core *core, const struct tell *t, struct bytes *props)
     if (t->seq) {
         snprintf(text, sizeof text, "%" PRIu64, t->seq);
         d = mqtt_put_prop_user(d, bytes_str("sluice-seq"), bytes_str(text));
+    }
+    if (t->seq && t->time_ms) {
         rfc3339_put(text, t->time_ms);
         d = mqtt_put_prop_user(d, bytes_str("sluice-ts"), bytes_str(text));
     }

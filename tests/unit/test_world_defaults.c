@@ -45,6 +45,9 @@ static void the_simulated_broker_has_the_defaults_of_the_real_one(void **state)
     SAME(connect_timeout_ms);
     SAME(connection_messages);
     SAME(filter_index);
+    SAME(queue_auto_create);
+    SAME(dead_letter);
+    SAME(queue_count);
     SAME(acl);
 }
 

@@ -1,0 +1,139 @@
+/* Dead letters, see dead.h.  The shard's thread. */
+#include "core/dead.h"
+
+#include "base/rfc3339.h"
+#include "core/journal.h"
+#include "core/mailbox.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { ADDED_MAX = 640 }; /* bytes of the properties that are added, beside texts */
+
+const char *dead_reason_name(enum dead_reason reason)
+{
+    static const char *const names[DEAD_REASONS] = {
+        [DEAD_NONE] = "none",
+        [DEAD_ATTEMPTS] = "attempts",
+        [DEAD_REJECTED] = "rejected",
+        [DEAD_EXPIRED] = "expired",
+        [DEAD_OVERFLOW] = "overflow",
+        [DEAD_TOO_LARGE] = "too-large",
+        [DEAD_SESSION_EXPIRED] = "session-expired",
+    };
+    ASSERT(reason < DEAD_REASONS);
+    return names[reason];
+}
+
+bool dead_wanted(const struct core *core, struct bytes topic)
+{
+    return core->cfg.dead_letter && !bytes_starts(topic, "$dead/");
+}
+
+/* One level of a topic: what would be none of its own is percent-encoded. */
+static uint8_t *put_level(uint8_t *d, struct bytes text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (c == '/' || c == '+' || c == '#' || c == '%') {
+            *d++ = '%';
+            *d++ = (uint8_t)digits[c >> 4];
+            *d++ = (uint8_t)digits[c & 15];
+        } else {
+            *d++ = c;
+        }
+    }
+    return d;
+}
+
+static uint8_t *put(uint8_t *d, const char *key, struct bytes value)
+{
+    return mqtt_put_prop_user(d, bytes_str(key), value);
+}
+
+static uint8_t *put_number(uint8_t *d, const char *key, uint64_t n)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, n);
+    return put(d, key, bytes_str(text));
+}
+
+static uint8_t *put_time(uint8_t *d, const char *key, uint64_t time_ms)
+{
+    char text[RFC3339_SIZE];
+    rfc3339_put(text, time_ms);
+    return put(d, key, bytes_str(text));
+}
+
+static uint8_t *put_props(uint8_t *d, const struct dead_letter *l)
+{
+    const struct pub *p = l->p;
+    d = put_mem(d, p->props);
+    d = put(d, "sluice-dead-reason", bytes_str(dead_reason_name(l->reason)));
+    d = put(d, "sluice-dead-source", l->source);
+    d = put(d, "sluice-dead-topic", p->topic);
+    d = put_number(d, "sluice-dead-seq", p->seq);
+    d = put_number(d, "sluice-dead-attempts", l->attempts);
+    d = put_time(d, "sluice-dead-first", l->first_ms ? l->first_ms : p->created_ms);
+    d = put_time(d, "sluice-dead-last", l->last_ms ? l->last_ms : p->created_ms);
+    if (l->client.n) d = put(d, "sluice-dead-client", l->client);
+    if (l->code) d = put_number(d, "sluice-dead-code", l->code);
+    if (l->text.n) d = put(d, "sluice-dead-text", l->text);
+    return d;
+}
+
+/* Nobody sees it: what redriving has to know beside what the letter says. */
+static uint8_t *put_control(uint8_t *d, const struct dead_letter *l)
+{
+    static const char *const kinds[] = {
+        [DEAD_OF_QUEUE] = "queue", [DEAD_OF_GROUP] = "group", [DEAD_OF_CLIENT] = "client"};
+    return put(put_mem(d, l->p->control), "sluice-dead-kind", bytes_str(kinds[l->kind]));
+}
+
+int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
+{
+    const struct pub *from = l->p;
+    size_t size = from->props.n + from->control.n + ADDED_MAX + 2 * from->topic.n +
+                  5 * l->source.n + l->client.n + l->text.n;
+    uint8_t *start = core_scratch(core, SCRATCH_DEAD, size);
+    if (start == NULL) return E_NOMEM;
+    uint8_t *d = put_mem(start, bytes_str("$dead/"));
+    d = put_u8(put_mem(d, bytes_str(dead_reason_name(l->reason))), '/');
+    d = put_mem(put_u8(put_level(d, l->source), '/'), from->topic);
+    struct pub p = {.topic = bytes_of(start, (size_t)(d - start)),
+                    .payload = from->payload,
+                    .created_ms = core->wall_ms,
+                    .expiry_s = MQTT_NO_EXPIRY,
+                    .qos = from->qos,
+                    .internal = true,
+                    .who = from->who,
+                    .buries = l->number ? from->seq : 0,
+                    .buries_of = l->number,
+                    .origin = core->shard};
+    if (p.topic.n > MQTT_TOPIC_MAX) return E_TOO_LARGE;
+    uint8_t *props = d;
+    d = put_props(d, l);
+    p.props = bytes_of(props, (size_t)(d - props));
+    if (p.props.n > MSG_PROPS_MAX) return E_TOO_LARGE;
+    uint8_t *control = d;
+    d = put_control(d, l);
+    p.control = bytes_of(control, (size_t)(d - control));
+    ASSERT((size_t)(d - start) <= size);
+    p.hash = hash_bytes(p.topic, core->seed);
+    const struct route *r = route_get(core, p.topic, p.hash);
+    p.remote = r->remote;
+    p.queued = r->queued;
+    p.history = r->history;
+    /* That the message came, or is there, is not to be read behind its end. */
+    if (core->journaling && buf_len(&core->journal)) journal_flush(core);
+    if (core->journaling && buf_len(&core->journal)) return E_AGAIN;
+    int rc = pub_store(core, &p);
+    if (rc == 0) {
+        core->stats.dead_letters++;
+        *seq = p.seq;
+        router_publish(core, &p, r);
+    }
+    blob_unref(p.blob);
+    return rc;
+}
