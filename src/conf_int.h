@@ -196,6 +196,8 @@ int conf_apply_queue_topic(struct conf_reader *r, const struct conf_directive *d
 int conf_apply_queue_backoff(struct conf_reader *r, const struct conf_directive *d,
                              const char *value);
 int conf_apply_queue_word(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_dead_reasons(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
 void *conf_queue_target(struct conf_reader *r); /* NULL: no `queue` was there yet */
 MUST_USE int conf_queue_finish(struct conf_reader *r);
 void conf_queues_fini(struct conf *c);

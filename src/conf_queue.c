@@ -1,6 +1,7 @@
 /* `queue NAME` and the directives that follow it.  Main thread. */
 #include "base/mem.h"
 #include "conf_int.h"
+#include "core/dead_reason.h"
 #include "core/queue_conf.h"
 #include "mqtt/topic.h"
 
@@ -108,6 +109,26 @@ int conf_apply_queue_word(struct conf_reader *r, const struct conf_directive *d,
         set->round_robin = v != 0;
     }
     return rc;
+}
+
+int conf_apply_dead_reasons(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value)
+{
+    unsigned reasons = 0;
+    for (const char *at = value; *at;) {
+        size_t n = strcspn(at, " \t");
+        unsigned reason = DEAD_ATTEMPTS;
+        while (reason < DEAD_REASONS && (strlen(dead_reason_name(reason)) != n ||
+                                         strncmp(dead_reason_name(reason), at, n) != 0))
+            reason++;
+        if (reason == DEAD_REASONS)
+            return conf_fail(r, E_INVALID, "'%s' cannot be '%s': use %s", d->name, value,
+                             d->values);
+        reasons |= 1u << reason;
+        at += n + strspn(at + n, " \t");
+    }
+    r->conf->core.dead_letter_reasons = (uint8_t)reasons;
+    return 0;
 }
 
 int conf_queue_finish(struct conf_reader *r)

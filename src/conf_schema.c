@@ -803,8 +803,6 @@ static const struct conf_directive schema[] = {
      .section = "Queues, dead letters, filters",
      .status = CONF_NOT_YET,
      .kind = CONF_TEXT},
-    LATER("max_deliveries"),
-    LATER("dead_letter_reasons"),
     LATER("dead_letter_max_messages"),
     LATER("dead_letter_max_bytes"),
     LATER("dead_letter_max_age"),

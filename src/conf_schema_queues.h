@@ -112,4 +112,20 @@
      .kind = CONF_BOOL,
      .initial = "true",
      .help = "Publish what could not be delivered to $dead/...; false: it is dropped and counted."},
+    {.name = "dead_letter_reasons",
+     RELOAD,
+     IN_CORE(dead_letter_reasons),
+     OWN(dead_reasons, "any of attempts rejected expired overflow too-large session-expired"),
+     .initial = "attempts rejected",
+     .help = "For which reasons messages of plain and shared subscriptions become dead letters. "
+             "Queues have them for every reason."},
+    {.name = "max_deliveries",
+     RELOAD,
+     IN_CORE(max_deliveries),
+     .kind = CONF_NUMBER,
+     .max = 255,
+     .initial = "0",
+     .help = "How often a message of a plain or shared subscription is sent to a client that does not "
+             "acknowledge it, resending and reconnects included, before it becomes a dead letter; 0: "
+             "as often as the standard says."},
 /* clang-format on */

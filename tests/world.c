@@ -7,6 +7,7 @@
  *                      queue src -> dst of letters, in order
  */
 #include "tests/world.h"
+#include "core/dead_reason.h"
 
 #include <stdio.h>
 
@@ -271,6 +272,7 @@ void world_defaults(struct core_config *cfg)
         .filter_index = true,
         .queue_auto_create = true,
         .dead_letter = true,
+        .dead_letter_reasons = 1 << DEAD_ATTEMPTS | 1 << DEAD_REJECTED,
     };
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -147,6 +148,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->fetching);
     list_init(&core->replays_dirty);
     list_init(&core->wish_sets);
+    core->dead_tail = &core->dead_notes;
     list_init(&core->queue_work);
     list_init(&core->queue_waiters);
     timers_init(&core->timers, now_ms);
@@ -191,6 +193,7 @@ void core_free(struct core **core_ptr)
     sessions_free(core);
     share_free(core);
     wqueue_free_all(core);
+    dead_free(core);
     mailbox_free(core);
     pending_free(core);
     interest_free(core);
@@ -227,7 +230,8 @@ uint64_t core_next_due(const struct core *core)
 {
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
-    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) || wqueue_has_work(core))
+    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) ||
+        wqueue_has_work(core) || dead_has_work(core))
         return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));
     due = min_u64(due, min_u64(checkpoint_due(core), history_due(core)));

@@ -81,10 +81,12 @@ struct core_config {
     bool check_retain_source; /* a retained message is sent only while its publisher may write it */
     const struct queue_conf *queues; /* core/queue_conf.h; borrowed likewise */
     uint32_t queue_count;
-    bool queue_auto_create; /* SUBSCRIBE may make one */
-    bool dead_letter;       /* else what would be one is dropped */
-    const struct acl *acl;  /* core/acl.h; NULL: everybody may do everything.  Borrowed until
-                               core_configure() gives another, or core_free() */
+    bool queue_auto_create;      /* SUBSCRIBE may make one */
+    bool dead_letter;            /* else what would be one is dropped */
+    uint8_t dead_letter_reasons; /* bit 1 << enum dead_reason: of plain subscriptions and groups */
+    uint8_t max_deliveries;      /* of plain subscriptions; 0: no limit */
+    const struct acl *acl;       /* core/acl.h; NULL: everybody may do everything.  Borrowed until
+                                    core_configure() gives another, or core_free() */
 };
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */
@@ -169,7 +171,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t queued, queued_bytes;        /* gauges: waiting in sessions' queues and groups */
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */
     uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
-    uint64_t dead_letters;                /* published */
+    uint64_t dead_letters, dead_lost;     /* published; could not be */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on

@@ -386,7 +386,10 @@ struct core {
     struct ptrmap queues; /* owner's side, queue.c */
     struct wqueue **queue_slots;
     uint32_t queue_slot_count, queue_serial;
-    struct list queue_work;        /* queues that wait for the store, or bury messages */
+    struct list queue_work; /* queues that wait for the store, or bury messages */
+    struct dead_note *dead_notes, **dead_tail; /* letters to be published; the last one's next */
+    uint32_t dead_note_count;
+    uint64_t dead_again_ms;
     struct qlate *queue_late;      /* answers that wait until something is safe */
     struct list queue_waiters;     /* connections that wait for what an owner says */
     struct qdelivery **deliveries; /* consumer's side, by index */

@@ -8,7 +8,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { ADDED_MAX = 640 }; /* bytes of the properties that are added, beside texts */
+enum {
+    ADDED_MAX = 640,   /* bytes of the properties that are added, beside texts */
+    NOTES_MAX = 65536, /* letters that wait for the end of the turn, or for space */
+    AGAIN_MS = 1000,   /* when the store is full */
+};
 
 const char *dead_reason_name(enum dead_reason reason)
 {
@@ -91,6 +95,128 @@ static uint8_t *put_control(uint8_t *d, const struct dead_letter *l)
     return put(put_mem(d, l->p->control), "sluice-dead-kind", bytes_str(kinds[l->kind]));
 }
 
+/* ---- later in the turn ---- */
+
+struct dead_note {
+    struct dead_note *next;
+    struct blob *b;
+    store_ref ref; /* held, as long as b is NULL */
+    enum dead_reason reason;
+    bool of_group;
+    uint8_t code;
+    uint16_t client_len, group_len, text_len;
+    uint32_t attempts;
+    uint64_t first_ms, last_ms;
+    uint8_t bytes[]; /* client, group, text */
+};
+
+bool dead_is_reason(const struct core *core, enum dead_reason reason, struct bytes topic)
+{
+    return core->cfg.dead_letter_reasons >> reason & 1 && dead_wanted(core, topic);
+}
+
+static struct dead_note *note_add(struct session *s, enum dead_reason reason,
+                                  const struct dead_about *about)
+{
+    struct core *core = s->core;
+    struct bytes client = bytes_of(s->client_id, s->client_id_len), text = about->text;
+    if (core->recovery || core->ending) return NULL;
+    struct dead_note *n = core->dead_note_count < NOTES_MAX
+                              ? mem_alloc(sizeof *n + client.n + about->group.n + text.n)
+                              : NULL;
+    if (n == NULL) {
+        core->stats.dead_lost++;
+        return NULL;
+    }
+    *n = (struct dead_note){.reason = reason,
+                            .of_group = about->group.n > 0,
+                            .code = about->code,
+                            .client_len = (uint16_t)client.n,
+                            .group_len = (uint16_t)about->group.n,
+                            .text_len = (uint16_t)text.n,
+                            .attempts = about->attempts,
+                            .first_ms = about->first_ms,
+                            .last_ms = about->last_ms};
+    put_mem(put_mem(put_mem(n->bytes, client), about->group), text);
+    *core->dead_tail = n;
+    core->dead_tail = &n->next;
+    core->dead_note_count++;
+    return n;
+}
+
+void dead_later(struct session *s, struct blob *b, enum dead_reason reason,
+                const struct dead_about *about)
+{
+    struct dead_note *n = note_add(s, reason, about);
+    if (n) n->b = blob_ref(b);
+}
+
+void dead_later_stored(struct session *s, uint64_t seq, enum dead_reason reason,
+                       const struct dead_about *about)
+{
+    struct dead_note *n = note_add(s, reason, about);
+    if (n) n->ref = store_hold(s->core->store, seq, NULL);
+}
+
+static void note_free(struct core *core, struct dead_note *n)
+{
+    core->dead_notes = n->next;
+    if (core->dead_notes == NULL) core->dead_tail = &core->dead_notes;
+    core->dead_note_count--;
+    if (n->b) blob_unref(n->b);
+    if (n->ref) core_drop(core, n->ref);
+    mem_free(n);
+}
+
+static int note_publish(struct core *core, struct dead_note *n)
+{
+    int fetched = n->b ? 0 : core_fetch(core, n->ref, &n->b);
+    if (fetched < 0) return fetched == E_NOMEM ? E_AGAIN : fetched;
+    if (!dead_wanted(core, msg_topic(n->b))) return 0;
+    struct pub p;
+    uint64_t seq;
+    struct bytes client = bytes_of(n->bytes, n->client_len);
+    struct bytes group = bytes_of(n->bytes + n->client_len, n->group_len);
+    pub_of_blob(core, n->b, &p);
+    struct dead_letter l = {.p = &p,
+                            .reason = n->reason,
+                            .kind = n->of_group ? DEAD_OF_GROUP : DEAD_OF_CLIENT,
+                            .source = n->of_group ? group : client,
+                            .attempts = n->attempts,
+                            .first_ms = n->first_ms,
+                            .last_ms = n->last_ms,
+                            .client = client,
+                            .code = n->code,
+                            .text = bytes_of(group.p + group.n, n->text_len)};
+    return dead_publish(core, &l, &seq);
+}
+
+bool dead_has_work(const struct core *core)
+{
+    return core->dead_notes != NULL && core->now_ms >= core->dead_again_ms;
+}
+
+bool dead_settle(struct core *core)
+{
+    bool any = false;
+    for (uint32_t most = core->dead_note_count; most > 0; most--) {
+        int rc = note_publish(core, core->dead_notes);
+        if (rc == E_FULL) core->dead_again_ms = core->now_ms + AGAIN_MS;
+        if (rc == E_AGAIN || rc == E_FULL) break; /* it is not lost for that */
+        core->stats.dead_lost += rc < 0;
+        note_free(core, core->dead_notes);
+        any = true;
+    }
+    return any;
+}
+
+void dead_free(struct core *core)
+{
+    while (core->dead_notes) note_free(core, core->dead_notes);
+}
+
+/* ---- publishing ---- */
+
 int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
 {
     const struct pub *from = l->p;
@@ -126,8 +252,9 @@ int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
     p.queued = r->queued;
     p.history = r->history;
     /* That the message came, or is there, is not to be read behind its end. */
-    if (core->journaling && buf_len(&core->journal)) journal_flush(core);
-    if (core->journaling && buf_len(&core->journal)) return E_AGAIN;
+    bool ordered = core->journaling && l->number && buf_len(&core->journal);
+    if (ordered) journal_flush(core);
+    if (ordered && buf_len(&core->journal)) return E_AGAIN;
     int rc = pub_store(core, &p);
     if (rc == 0) {
         core->stats.dead_letters++;

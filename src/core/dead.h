@@ -4,18 +4,7 @@
 #define CORE_DEAD_H
 
 #include "core/core_int.h"
-
-enum dead_reason {
-    DEAD_NONE,
-    DEAD_ATTEMPTS,
-    DEAD_REJECTED,
-    DEAD_EXPIRED,
-    DEAD_OVERFLOW,
-    DEAD_TOO_LARGE,
-    DEAD_SESSION_EXPIRED,
-    DEAD_REASONS
-};
-_Static_assert(DEAD_REASONS <= 8, "struct wqueue_counts has room for 8");
+#include "core/dead_reason.h"
 
 enum dead_kind { DEAD_OF_QUEUE = 1, DEAD_OF_GROUP, DEAD_OF_CLIENT };
 
@@ -32,11 +21,39 @@ struct dead_letter {
     uint8_t code;               /* 0: none */
 };
 
-const char *dead_reason_name(enum dead_reason reason);
 /* Whether letters are published at all, and this one: never of a dead letter. */
 bool dead_wanted(const struct core *core, struct bytes topic);
 /* Stores and routes it, *seq is the letter's own: not to be called while the router is at work.
  * E_FULL, E_AGAIN: the store has no room; E_NOMEM.  Then nothing has happened. */
 MUST_USE int dead_publish(struct core *core, const struct dead_letter *letter, uint64_t *seq);
+
+/* ---- of plain subscriptions and shared groups ---- */
+
+/* What became of a delivery; views. */
+struct dead_about {
+    struct bytes group; /* n > 0: the source, instead of the session */
+    uint32_t attempts;
+    uint64_t first_ms, last_ms; /* wall clock; 0: never delivered */
+    struct bytes text;
+    uint8_t code;
+};
+/* Whether a message that ends so for a session is to be a dead letter (dead_letter_reasons). */
+bool dead_is_reason(const struct core *core, enum dead_reason reason, struct bytes topic);
+/* It is published at the end of the turn; may be called while the router is at work. */
+void dead_later(struct session *s, struct blob *b, enum dead_reason reason,
+                const struct dead_about *about);
+/* The same of one that the store holds, by its sequence. */
+void dead_later_stored(struct session *s, uint64_t seq, enum dead_reason reason,
+                       const struct dead_about *about);
+/* qos.c: the same of a delivery in a session's window; whether it is to be one. */
+bool inflight_dies(struct session *s, struct inflight_entry *e, enum dead_reason reason,
+                   uint8_t code, struct bytes text);
+/* Instead of being sent once more: it has been as often as max_deliveries says, and is gone then.
+ */
+bool inflight_is_spent(struct session *s, struct inflight_entry *e);
+/* Once a turn, outside of the router.  Whether anything was done. */
+bool dead_settle(struct core *core);
+bool dead_has_work(const struct core *core);
+void dead_free(struct core *core);
 
 #endif

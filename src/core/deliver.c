@@ -6,6 +6,7 @@
  * blob in the inflight window until the client has answered. */
 #include "core/access.h"
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
@@ -285,6 +286,17 @@ static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t
     if (!c->blocked && (s->queue.count == 1 || (flags & OUTQ_SHARE))) conn_ready(c, CORE_EV_OUTPUT);
 }
 
+/* A message that a session gets no more, for a reason that dead_letter_reasons may name. */
+static void may_die(struct session *s, struct blob *b, unsigned flags, uint32_t subid,
+                    enum dead_reason reason)
+{
+    struct core *core = s->core;
+    if (LIKELY(!dead_is_reason(core, reason, msg_topic(b)))) return;
+    struct dead_about about = {0};
+    if (flags & OUTQ_SHARE) about.group = share_name(core, subid);
+    dead_later(s, b, reason, &about);
+}
+
 /* Queues one for a session that cannot take it now; counts and drops over the limits. */
 static void enqueue_within_limits(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                                   unsigned flags, uint32_t subid)
@@ -301,6 +313,8 @@ static void enqueue_within_limits(struct core *core, struct pub *p, struct sessi
         s->full = true;
         journal_full(s, p->seq);
     }
+    if (UNLIKELY(dead_is_reason(core, DEAD_OVERFLOW, p->topic)) && pub_blob(p))
+        may_die(s, p->blob, flags, subid, DEAD_OVERFLOW);
     count_drop(core, &core->stats.dropped_queue_full, flags, subid, p->seq);
 }
 
@@ -382,6 +396,7 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
     if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq, 0)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
+    if (UNLIKELY(rc == E_TOO_LARGE)) may_die(s, b, flags, subid, DEAD_TOO_LARGE);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc)) session_settle(s, e);
 }
 
@@ -481,6 +496,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
                          .subid = real_subid(core, item->flags, item->subid)};
     o.expiry_s = expiry_left(core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0) {
+        may_die(s, b, item->flags, item->subid, DEAD_EXPIRED);
         give_up(s, b, item, &core->stats.dropped_expired);
         return;
     }
@@ -502,6 +518,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
         journal_drop(s, m->seq); /* sent is done */
     }
     int rc = encode(c, &o);
+    if (UNLIKELY(rc == E_TOO_LARGE)) may_die(s, b, item->flags, item->subid, DEAD_TOO_LARGE);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc) && e) session_settle(s, e);
     if (e) return;
     if (item->flags & OUTQ_SHARE) share_settled(core, item->subid, m->seq);
@@ -687,8 +704,10 @@ static int pull_unsent(struct cconn *c)
         session_settle(s, e);
         return 0;
     }
+    if (UNLIKELY(inflight_is_spent(s, e))) return 0;
     session_mark_sent(s, e);
     c->core->stats.resent++;
+    if (e->tries < UINT8_MAX) e->tries += c->core->cfg.max_deliveries > 0;
     send_inflight(c, e, true);
     return 0;
 }

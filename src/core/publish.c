@@ -8,6 +8,7 @@
 #include "core/access.h"
 #include "core/control.h"
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -185,7 +186,7 @@ void pending_sealed(struct core *core, uint64_t seq)
 bool core_store_news(const struct core *core)
 {
     if (core->pending_count == 0 && list_empty(&core->fetching) && core->queue_late == NULL &&
-        !wqueue_has_work(core))
+        !wqueue_has_work(core) && !dead_has_work(core))
         return false;
     return store_poll(core->store) != core->polled;
 }
@@ -216,11 +217,13 @@ bool core_settle(struct core *core)
     }
     if (UNLIKELY(core->queue_late != NULL)) wqueue_say(core, safe);
     mailbox_self(core);
+    if (UNLIKELY(dead_has_work(core)) && dead_settle(core)) mailbox_self(core);
     if (UNLIKELY(wqueue_has_work(core)) && wqueue_settle(core)) mailbox_self(core);
     while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
         conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
     core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
-    return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core);
+    return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core) ||
+           dead_has_work(core);
 }
 
 void pending_free(struct core *core)

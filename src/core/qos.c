@@ -2,6 +2,7 @@
  * everyone, after retry_interval for 3.x only, as MQTT 5 forbids it on a live connection
  * [MQTT-4.4.0-1].  The shard's thread. */
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/journal.h"
 #include "core/queue.h"
 #include "core/replay.h"
@@ -78,6 +79,36 @@ void session_settle(struct session *s, struct inflight_entry *e)
     inflight_del(&s->out, e);
 }
 
+static uint64_t wall_of(const struct core *core, uint64_t ms)
+{
+    return core->wall_ms - min_u64(core->now_ms - min_u64(ms, core->now_ms), core->wall_ms);
+}
+
+bool inflight_dies(struct session *s, struct inflight_entry *e, enum dead_reason reason,
+                   uint8_t code, struct bytes text)
+{
+    struct core *core = s->core;
+    if (e->body == NULL || e->flags & (OUTQ_COLD | OUTQ_QUEUE)) return false;
+    if (!dead_is_reason(core, reason, msg_topic(e->body))) return false;
+    struct dead_about about = {.attempts = e->tries + 1u,
+                               .first_ms = wall_of(core, e->sent_ms),
+                               .last_ms = wall_of(core, e->sent_ms),
+                               .text = text,
+                               .code = code};
+    if (e->flags & OUTQ_SHARE) about.group = share_name(core, e->subid);
+    dead_later(s, e->body, reason, &about);
+    return true;
+}
+
+/* A reason that says no: the message is acknowledged all the same [MQTT-4.4.0-2]. */
+static void refused(struct session *s, struct inflight_entry *e, const struct mqtt_ack *a)
+{
+    struct bytes text = {0};
+    if (mqtt_has(&a->props, MQTT_P_REASON_STRING)) text = a->props.reason_string;
+    if (e->flags & OUTQ_SHARE) s->core->stats.dropped_share_nacked++;
+    (void)inflight_dies(s, e, DEAD_REJECTED, a->reason, text);
+}
+
 /* The window has moved: what waits can be pulled. */
 static void window_moved(struct cconn *c)
 {
@@ -92,7 +123,10 @@ static int on_puback(struct cconn *c, const struct mqtt_ack *a)
     struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
     if (e == NULL) return 0; /* settled already; harmless */
     if (e->state != INFLIGHT_WAIT_PUBACK) return E_PROTOCOL;
-    if (UNLIKELY(e->flags & OUTQ_QUEUE)) wqueue_acknowledged(s, e, a);
+    if (UNLIKELY(e->flags & OUTQ_QUEUE))
+        wqueue_acknowledged(s, e, a);
+    else if (UNLIKELY(a->reason >= MQTT_UNSPECIFIED_ERROR))
+        refused(s, e, a);
     session_settle(s, e); /* also with a failure: [MQTT-4.4.0-2], [MQTT-4.8.2-6] */
     window_moved(c);
     return 0;
@@ -112,6 +146,7 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
     bool queued = e->flags & OUTQ_QUEUE && e->state == INFLIGHT_WAIT_PUBREC;
     if (queued) wqueue_acknowledged(s, e, a);
     if (a->reason >= MQTT_UNSPECIFIED_ERROR) { /* [MQTT-4.3.3-4] */
+        if (!queued) refused(s, e, a);
         session_settle(s, e);
         window_moved(c);
         return 0;
@@ -204,6 +239,17 @@ void session_retry_arm(struct session *s)
     s->retry_late = false;
 }
 
+bool inflight_is_spent(struct session *s, struct inflight_entry *e)
+{
+    uint8_t most = s->core->cfg.max_deliveries;
+    if (LIKELY(most == 0) || e->state == INFLIGHT_WAIT_PUBCOMP || e->tries + 1u < most)
+        return false;
+    if (e->flags & OUTQ_QUEUE) return false;
+    if (!inflight_dies(s, e, DEAD_ATTEMPTS, 0, (struct bytes){0})) s->core->stats.publish_dropped++;
+    session_settle(s, e);
+    return true;
+}
+
 /* 3.x: everything on the wire that is overdue goes out again, oldest first. */
 static void retry_overdue(struct session *s)
 {
@@ -217,6 +263,7 @@ static void retry_overdue(struct session *s)
         uint64_t due = e->sent_ms + min_u64(base, max_u64(core->cfg.retry_max_interval_ms,
                                                           core->cfg.retry_interval_ms));
         bool may = s->unsafe_count == 0 && buf_len(&s->conn->out) < core->cfg.output_soft_bytes;
+        if (due <= core->now_ms && may && inflight_is_spent(s, e)) continue;
         if (due <= core->now_ms && may) {
             if (e->tries < UINT8_MAX) e->tries++;
             core->stats.resent++;

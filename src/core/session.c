@@ -8,6 +8,7 @@
 #include "core/access.h"
 #include "core/control.h"
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/journal.h"
 #include "core/replay.h"
 #include "core/retained.h"
@@ -95,6 +96,33 @@ void session_set_will(struct session *s, struct will *w)
     s->will = w;
 }
 
+/* What an expired session has not got; its memberships give back what is their groups'. */
+static void all_die(struct session *s)
+{
+    struct core *core = s->core;
+    const struct dead_about about = {0};
+    struct outq_walk walk;
+    for (const struct inflight_entry *e = inflight_first(&s->out); e;
+         e = inflight_next(&s->out, e)) {
+        uint64_t seq = inflight_seq(e);
+        if (e->flags & OUTQ_SHARE || e->body == NULL) continue;
+        if (e->flags & OUTQ_COLD)
+            dead_later_stored(s, seq, DEAD_SESSION_EXPIRED, &about);
+        else if (dead_is_reason(core, DEAD_SESSION_EXPIRED, msg_topic(e->body)))
+            dead_later(s, e->body, DEAD_SESSION_EXPIRED, &about);
+    }
+    outq_walk_from(&walk, &s->queue, 0);
+    for (const struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;) {
+        bool stored = item->flags & OUTQ_STORED && core->keeps;
+        struct blob *b = (struct blob *)(uintptr_t)item->ref;
+        if (item->flags & OUTQ_SHARE) continue;
+        if (stored)
+            dead_later_stored(s, item->ref, DEAD_SESSION_EXPIRED, &about);
+        else if (dead_is_reason(core, DEAD_SESSION_EXPIRED, msg_topic(b)))
+            dead_later(s, b, DEAD_SESSION_EXPIRED, &about);
+    }
+}
+
 static void timer_fired(struct timer *t, void *ctx)
 {
     struct session *s = CONTAINER_OF(t, struct session, timer);
@@ -111,6 +139,7 @@ static void timer_fired(struct timer *t, void *ctx)
         return;
     }
     core->stats.sessions_expired++;
+    if (UNLIKELY(core->cfg.dead_letter_reasons >> DEAD_SESSION_EXPIRED & 1)) all_die(s);
     session_free(s);
 }
 

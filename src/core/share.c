@@ -376,6 +376,12 @@ static void hand_back(struct core *core, struct member *m, const struct pub *p)
     share_member_release(core, m);
 }
 
+struct bytes share_name(const struct core *core, uint32_t index)
+{
+    const struct member *m = share_member_at(core, index);
+    return m ? bytes_of(m->text, m->name_len) : (struct bytes){0};
+}
+
 uint32_t share_subid(const struct core *core, uint32_t index)
 {
     const struct member *m = share_member_at(core, index);

@@ -47,6 +47,8 @@ static void the_simulated_broker_has_the_defaults_of_the_real_one(void **state)
     SAME(filter_index);
     SAME(queue_auto_create);
     SAME(dead_letter);
+    SAME(dead_letter_reasons);
+    SAME(max_deliveries);
     SAME(queue_count);
     SAME(acl);
 }

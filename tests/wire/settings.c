@@ -1,8 +1,9 @@
 /* config, listener and stat: settings by the names of their directives, and the core's counters by
  * the names of their fields. */
+#include "core/dead_reason.h"
 #include "tests/wire/talk.h"
 
-enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS, DISPATCH, OVERFLOW, ORDER };
+enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS, DISPATCH, OVERFLOW, ORDER, REASONS };
 
 struct setting {
     const char *name;
@@ -47,6 +48,8 @@ static const struct setting configs[] = {
     CONFIG("filter_index", BOOL, filter_index),
     CONFIG("queue_auto_create", BOOL, queue_auto_create),
     CONFIG("dead_letter", BOOL, dead_letter),
+    CONFIG("max_deliveries", NUMBER, max_deliveries),
+    CONFIG("dead_letter_reasons", REASONS, dead_letter_reasons),
 };
 
 #define QUEUE(name, kind, field)                                                                   \
@@ -141,6 +144,7 @@ static const struct setting stats[] = {
     STAT(queue_messages),
     STAT(queue_bytes),
     STAT(dead_letters),
+    STAT(dead_lost),
 };
 
 static const struct setting *find(const struct setting *table, size_t count, struct bytes name)
@@ -187,6 +191,10 @@ static bool read_value(enum kind kind, struct bytes text, uint64_t *value)
     case ORDER:
         *value = bytes_eq(text, bytes_str("key"));
         return *value || bytes_eq(text, bytes_str("none"));
+    case REASONS: /* one of them */
+        for (unsigned i = 1; i < DEAD_REASONS; i++)
+            if (bytes_eq(text, bytes_str(dead_reason_name(i)))) *value = 1u << i;
+        return *value != 0;
     case OVERFLOW:
         for (*value = 0; *value < ARRAY_LEN(overflows); ++*value)
             if (bytes_eq(text, bytes_str(overflows[*value]))) return true;
