@@ -812,6 +812,8 @@ static const struct conf_directive schema[] = {
      .help = "An attribute filter that subscriptions use by its name, as $filter/@NAME/... or as "
              "the value @NAME of the property; may be given several times. After a reload they "
              "have the new one; who uses a name that is gone keeps what it had."},
+    LATER("filter"),
+    LATER("filter_index"),
 };
 
 const struct conf_directive *conf_schema(size_t *count)

@@ -272,6 +272,9 @@ void world_defaults(struct core_config *cfg)
         .filter_index = true,
         .queue_auto_create = true,
         .dead_letter = true,
+        .dead_letter_max_messages = 100000,
+        .dead_letter_max_bytes = UINT64_C(1) << 30,
+        .dead_letter_max_age_ms = UINT64_C(30) * 86400 * 1000,
         .dead_letter_reasons = 1 << DEAD_ATTEMPTS | 1 << DEAD_REJECTED,
     };
 }

@@ -9,6 +9,7 @@
  *
  * On the way, messages in stretches of the log that are to be vacated are moved by who holds them.
  * The shard's thread. */
+#include "core/dead.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -37,7 +38,8 @@ struct checkpoint {
     uint32_t at, left; /* items of it that were written, and that are to be */
     struct outq_walk walk;
     struct queue_walk queues;
-    uint8_t *after; /* topic of the last retained message, owned */
+    uint32_t letters; /* dead ones that were written */
+    uint8_t *after;   /* topic of the last retained message, owned */
     uint32_t after_len;
 };
 
@@ -229,6 +231,7 @@ static int step_group(struct core *core, struct checkpoint *cp)
 static int step_queue(struct core *core, struct checkpoint *cp)
 {
     int rc = wqueue_snapshot(core, &cp->queues);
+    if (rc == E_NOTFOUND) rc = dead_snapshot(core, &cp->letters);
     if (rc != E_NOTFOUND) return rc;
     cp->phase = RETAINED;
     return 0;
@@ -273,6 +276,7 @@ static void start(struct core *core, struct checkpoint *cp, uint64_t begin)
     cp->phase = ROUTING;
     cp->slot = 0;
     cp->queues = (struct queue_walk){0};
+    cp->letters = 0;
     cp->after_len = 0;
     cp->asked = false;
     core->journal_torn = false; /* what is lost from now on asks for the next one */

@@ -84,9 +84,12 @@ struct core_config {
     bool queue_auto_create;      /* SUBSCRIBE may make one */
     bool dead_letter;            /* else what would be one is dropped */
     uint8_t dead_letter_reasons; /* bit 1 << enum dead_reason: of plain subscriptions and groups */
-    uint8_t max_deliveries;      /* of plain subscriptions; 0: no limit */
-    const struct acl *acl;       /* core/acl.h; NULL: everybody may do everything.  Borrowed until
-                                    core_configure() gives another, or core_free() */
+    uint32_t dead_letter_max_messages; /* in the list; 0: no limit */
+    uint64_t dead_letter_max_bytes;    /* topics, properties, payloads; 0: no limit */
+    uint64_t dead_letter_max_age_ms;   /* 0: no limit */
+    uint8_t max_deliveries;            /* of plain subscriptions; 0: no limit */
+    const struct acl *acl; /* core/acl.h; NULL: everybody may do everything.  Borrowed until
+                              core_configure() gives another, or core_free() */
 };
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */
@@ -172,6 +175,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */
     uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
     uint64_t dead_letters, dead_lost;     /* published; could not be */
+    uint64_t dead_listed, dead_trimmed;   /* gauge: in the list; gone for its limits */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on

@@ -213,9 +213,21 @@ bool dead_settle(struct core *core)
 void dead_free(struct core *core)
 {
     while (core->dead_notes) note_free(core, core->dead_notes);
+    dead_list_free(core);
 }
 
 /* ---- publishing ---- */
+
+/* Shard 0 has the list. */
+static void list_it(struct core *core, struct pub *p)
+{
+    if (core->shard == 0) {
+        core->stats.dead_lost += dead_keep(core, p) < 0;
+        return;
+    }
+    uint8_t *d = mail_begin(core, 0, MAIL_DEAD, mail_pub_size(p));
+    if (d) mail_end(core, 0, mail_put_pub(d, p, 0));
+}
 
 int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
 {
@@ -260,6 +272,7 @@ int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
         core->stats.dead_letters++;
         *seq = p.seq;
         router_publish(core, &p, r);
+        list_it(core, &p);
     }
     blob_unref(p.blob);
     return rc;

@@ -27,6 +27,39 @@ bool dead_wanted(const struct core *core, struct bytes topic);
  * E_FULL, E_AGAIN: the store has no room; E_NOMEM.  Then nothing has happened. */
 MUST_USE int dead_publish(struct core *core, const struct dead_letter *letter, uint64_t *seq);
 
+/* ---- dead_list.c: those that there are; all of this on shard 0 ---- */
+
+enum { DEAD_REDRIVES_MAX = 10 }; /* of one message, against loops */
+
+struct wish_filters;
+struct dead_info { /* views into body, until dead_info_fini() */
+    uint64_t seq, time_ms;
+    struct bytes reason, source, topic, client, text; /* n == 0: none */
+    uint32_t attempts, redriven, size;                /* size: of the payload */
+    uint8_t code;                                     /* 0: none */
+    struct blob *body;
+};
+/* The next one behind this sequence (0: the first).  E_NOTFOUND: there is none; E_AGAIN: the store
+ * is reading it, ask again in a later turn; E_IO: it is lost, and out->seq says where to go on. */
+MUST_USE int dead_next(struct core *core, uint64_t after, struct dead_info *out);
+void dead_info_fini(struct dead_info *info);
+/* Whether it passes an attribute filter, as the message that it is. */
+bool dead_matches(struct core *core, const struct dead_info *info, const struct wish_filters *f);
+/* Back to its queue, or to its topic; it leaves the list.  E_NOTFOUND; E_INVALID: its queue is no
+ * more; E_EXISTS: it was redriven DEAD_REDRIVES_MAX times; E_AGAIN, E_FULL, E_NOMEM, E_IO. */
+MUST_USE int dead_redrive(struct core *core, uint64_t seq);
+/* It leaves the list; E_NOTFOUND. */
+MUST_USE int dead_purge(struct core *core, uint64_t seq);
+
+/* A letter has been published, by whatever shard.  E_NOMEM: it is not in the list. */
+int dead_keep(struct core *core, struct pub *p);
+/* For a checkpoint: the next one; E_NOTFOUND: that was all; E_AGAIN. */
+int dead_snapshot(struct core *core, uint32_t *at);
+int dead_restore(struct core *core, unsigned kind, struct rd *r); /* J_DEAD, J_DEAD_GONE; E_NOMEM */
+void dead_forget(struct core *core, uint64_t seq);
+void dead_begin(struct core *core);
+void dead_list_free(struct core *core);
+
 /* ---- of plain subscriptions and shared groups ---- */
 
 /* What became of a delivery; views. */

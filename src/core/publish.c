@@ -33,13 +33,16 @@ static struct bytes put_prefix(const struct core *core, const struct pub *p, uin
                      (from && p->in2_id ? PREFIX_IN2 : 0u) |
                      (from && p->is_will ? PREFIX_WILL : 0u) |
                      (p->remote && !p->later && pub_is_tracked(core, p) ? PREFIX_REMOTE : 0u) |
-                     (p->buries_of ? PREFIX_BURIES : 0u);
+                     (p->buries_of ? PREFIX_BURIES : 0u) | (p->only ? PREFIX_ONLY : 0u) |
+                     (p->undead ? PREFIX_UNDEAD : 0u);
     if (!core->journaling || flags == 0) return (struct bytes){0};
     uint8_t *d = put_u8(start, flags);
     if (flags & PREFIX_REMOTE) d = mail_put_u64(d, p->remote);
     if (flags & PREFIX_FROM) d = mail_put_u64(d, from->sid);
     if (flags & PREFIX_IN2) d = put_u16(d, p->in2_id);
     if (flags & PREFIX_BURIES) d = mail_put_u64(mail_put_u64(d, p->buries), p->buries_of);
+    if (flags & PREFIX_ONLY) d = mail_put_u64(d, p->only);
+    if (flags & PREFIX_UNDEAD) d = mail_put_u64(d, p->undead);
     return bytes_of(start, (size_t)(d - start));
 }
 

@@ -11,7 +11,7 @@ unsigned wqueue_owner(const struct core *core, struct bytes name)
     return core_home(name, core->shards, core->seed);
 }
 
-static uint64_t name_number(struct bytes name) { return hash_bytes(name, 0); }
+uint64_t wqueue_number(struct bytes name) { return hash_bytes(name, 0); }
 
 uint64_t wqueue_hash(const void *elem, uint64_t seed)
 {
@@ -29,7 +29,7 @@ struct wqueue *wqueue_numbered(struct core *core, uint64_t number)
 
 struct wqueue *wqueue_find(struct core *core, struct bytes name)
 {
-    struct wqueue *q = wqueue_numbered(core, name_number(name));
+    struct wqueue *q = wqueue_numbered(core, wqueue_number(name));
     return q && bytes_eq(wqueue_name(q), name) ? q : NULL;
 }
 
@@ -245,7 +245,7 @@ int wqueue_new(struct core *core, const struct queue_conf *conf, uint64_t salt, 
     struct wqueue *q = mem_calloc(1, sizeof *q);
     if (q == NULL) return E_NOMEM;
     q->core = core;
-    q->number = name_number(bytes_str(conf->name));
+    q->number = wqueue_number(bytes_str(conf->name));
     q->salt = salt;
     q->set = conf->set;
     q->stream = (uint8_t)core->shard;

@@ -27,6 +27,7 @@ uint64_t wqueue_hash(const void *elem, uint64_t seed);
 /* What the configuration says of queues, on all shards; after recovery and at a reload. */
 void wqueue_configure(struct core *core);
 void wqueue_free_all(struct core *core);
+uint64_t wqueue_number(struct bytes name); /* the same on every shard and in every run */
 /* By name, on the owner's shard; NULL: there is none. */
 struct wqueue *wqueue_find(struct core *core, struct bytes name);
 unsigned wqueue_owner(const struct core *core, struct bytes name);
@@ -117,6 +118,8 @@ void wqueue_entry(struct recovery *r, unsigned kind, unsigned stream, struct rd 
 void wqueue_run(struct core *core, unsigned shards, uint64_t seed); /* a run begins in the log */
 /* A message in the log takes this one off its queue: it is its dead letter. */
 void wqueue_recovered_dead(struct core *core, uint64_t number, uint64_t seq);
+/* A redriven message, which is that queue's alone. */
+void wqueue_recovered_back(struct core *core, struct pub *p, uint64_t number);
 int wqueue_recovered(struct core *core); /* all of it was read; E_NOMEM */
 void wqueue_begin(struct core *core);    /* all cores have */
 /* For a checkpoint: the next queue's definition, or a slice of its entries.  E_NOTFOUND: that was

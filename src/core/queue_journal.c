@@ -212,6 +212,13 @@ void wqueue_recovered_dead(struct core *core, uint64_t number, uint64_t seq)
     if (q) entry_gone(q, seq);
 }
 
+void wqueue_recovered_back(struct core *core, struct pub *p, uint64_t number)
+{
+    struct wqueue *q = wqueue_numbered(core, number);
+    core->stream = STREAM_ANY;
+    if (q) wqueue_recover_take(core, q, p);
+}
+
 void wqueue_run(struct core *core, unsigned shards, uint64_t seed)
 {
     for (uint32_t i = 0; i < core->queue_slot_count; i++) {

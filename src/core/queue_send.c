@@ -511,6 +511,34 @@ void wqueue_answer_in(struct core *core, unsigned src, struct rd *r)
     wqueue_drain(q);
 }
 
+/* A redriven message.  Without its queue it is a dead letter again. */
+static void back_in(struct core *core, struct rd *r)
+{
+    struct bytes name = mail_bytes(r);
+    struct pub p;
+    uint64_t seq;
+    (void)mail_get_pub(r, &p);
+    struct wqueue *q = wqueue_find(core, name);
+    struct dead_letter letter = {.p = &p,
+                                 .reason = DEAD_REJECTED,
+                                 .kind = DEAD_OF_QUEUE,
+                                 .source = name,
+                                 .text = bytes_str("its queue is no more")};
+    if (q)
+        wqueue_take(core, q, &p);
+    else if (dead_publish(core, &letter, &seq) < 0)
+        core->stats.dead_lost++;
+    blob_unref(p.blob);
+}
+
+static void letter_in(struct core *core, struct rd *r)
+{
+    struct pub p;
+    (void)mail_get_pub(r, &p);
+    if (dead_keep(core, &p) < 0) core->stats.dead_lost++;
+    blob_unref(p.blob);
+}
+
 void wqueue_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)
 {
     switch (kind) {
@@ -519,6 +547,8 @@ void wqueue_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r
     case MAIL_QUEUE_LEAVE: wqueue_leave_in(core, src, r); break;
     case MAIL_QUEUE_DELIVER: wqueue_deliver_in(core, src, r); break;
     case MAIL_QUEUE_ANSWER: wqueue_answer_in(core, src, r); break;
+    case MAIL_QUEUE_BACK: back_in(core, r); break;
+    case MAIL_DEAD: letter_in(core, r); break;
     default: wqueue_ask_in(core, src, kind, r); break;
     }
 }

@@ -9,6 +9,7 @@
  * Nothing is journaled, sent or mailed meanwhile.  The shard's thread, or any before it runs. */
 #include "core/recover_int.h"
 
+#include "core/dead.h"
 #include "core/history.h"
 #include "core/queue.h"
 #include "core/replay.h"
@@ -120,11 +121,16 @@ static void on_message(struct recovery *r, const struct store_record *rec)
         uint64_t seq = mail_u64(&rd);
         wqueue_recovered_dead(r->core, mail_u64(&rd), seq);
     }
+    uint64_t only = flags & PREFIX_ONLY ? mail_u64(&rd) : 0;
+    if (flags & PREFIX_UNDEAD) dead_forget(r->core, mail_u64(&rd));
     if (t.later || t.remote) tail_add(r, &t, rec->body);
     struct pub p;
     pub_of_body(r, rec->body, rec->seq, t.sid, &p);
     history_restore_message(r->core, rec->shard, &p);
-    if (t.later) return;
+    if (r->core->shard == 0 && bytes_starts(p.topic, "$dead/") && dead_keep(r->core, &p) < 0)
+        r->rc = E_NOMEM;
+    if (only) wqueue_recovered_back(r->core, &p, only);
+    if (t.later || only) return;
     retain(r, &p);
     route(r, &p, rec->shard);
 }
@@ -617,6 +623,10 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         wqueue_entry(r, kind, stream, rd);
         return;
     }
+    if (kind == J_DEAD || kind == J_DEAD_GONE) {
+        if (dead_restore(r->core, kind, rd) < 0) r->rc = E_NOMEM;
+        return;
+    }
     if (kind < J_KINDS && of_shard[kind]) {
         of_shard[kind](r, stream, rd);
         return;
@@ -694,7 +704,8 @@ static void reset_stats(struct core *core)
                                       .queued_bytes = s.queued_bytes,
                                       .inflight = s.inflight,
                                       .queue_messages = s.queue_messages,
-                                      .queue_bytes = s.queue_bytes};
+                                      .queue_bytes = s.queue_bytes,
+                                      .dead_listed = s.dead_listed};
 }
 
 int core_recover(struct core *core)
@@ -757,6 +768,7 @@ static void begin(struct core *core)
         share_rejoin(s);
     }
     wqueue_begin(core);
+    dead_begin(core);
 }
 
 /* Until nobody has mail for another.  A core's journal has its place before its mail is read. */

@@ -48,6 +48,9 @@ static const struct setting configs[] = {
     CONFIG("filter_index", BOOL, filter_index),
     CONFIG("queue_auto_create", BOOL, queue_auto_create),
     CONFIG("dead_letter", BOOL, dead_letter),
+    CONFIG("dead_letter_max_messages", NUMBER, dead_letter_max_messages),
+    CONFIG("dead_letter_max_bytes", SIZE, dead_letter_max_bytes),
+    CONFIG("dead_letter_max_age", MS, dead_letter_max_age_ms),
     CONFIG("max_deliveries", NUMBER, max_deliveries),
     CONFIG("dead_letter_reasons", REASONS, dead_letter_reasons),
 };
@@ -145,6 +148,8 @@ static const struct setting stats[] = {
     STAT(queue_bytes),
     STAT(dead_letters),
     STAT(dead_lost),
+    STAT(dead_listed),
+    STAT(dead_trimmed),
 };
 
 static const struct setting *find(const struct setting *table, size_t count, struct bytes name)
