@@ -10,6 +10,7 @@
  * On the way, messages in stretches of the log that are to be vacated are moved by who holds them.
  * The shard's thread. */
 #include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -39,6 +40,7 @@ struct checkpoint {
     struct outq_walk walk;
     struct queue_walk queues;
     uint32_t letters; /* dead ones that were written */
+    bool delayed;     /* delayed messages are being written */
     uint8_t *after;   /* topic of the last retained message, owned */
     uint32_t after_len;
 };
@@ -232,6 +234,10 @@ static int step_queue(struct core *core, struct checkpoint *cp)
 {
     int rc = wqueue_snapshot(core, &cp->queues);
     if (rc == E_NOTFOUND) rc = dead_snapshot(core, &cp->letters);
+    if (rc == E_NOTFOUND) {
+        rc = delayed_snapshot(core, !cp->delayed);
+        cp->delayed = true;
+    }
     if (rc != E_NOTFOUND) return rc;
     cp->phase = RETAINED;
     return 0;
@@ -277,6 +283,7 @@ static void start(struct core *core, struct checkpoint *cp, uint64_t begin)
     cp->slot = 0;
     cp->queues = (struct queue_walk){0};
     cp->letters = 0;
+    cp->delayed = false;
     cp->after_len = 0;
     cp->asked = false;
     core->journal_torn = false; /* what is lost from now on asks for the next one */

@@ -5,6 +5,7 @@
 
 #include "core/core_int.h"
 #include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -149,6 +150,9 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->replays_dirty);
     list_init(&core->wish_sets);
     core->dead_tail = &core->dead_notes;
+    list_init(&core->delayed);
+    list_init(&core->delayed_due);
+    ptrmap_init(&core->delayed_map, delayed_hash, seed);
     list_init(&core->queue_work);
     list_init(&core->queue_waiters);
     timers_init(&core->timers, now_ms);
@@ -194,6 +198,7 @@ void core_free(struct core **core_ptr)
     share_free(core);
     wqueue_free_all(core);
     dead_free(core);
+    delayed_free(core);
     mailbox_free(core);
     pending_free(core);
     interest_free(core);
@@ -231,10 +236,12 @@ uint64_t core_next_due(const struct core *core)
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
     if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) ||
-        wqueue_has_work(core) || dead_has_work(core))
+        wqueue_has_work(core) || dead_has_work(core) || delayed_has_work(core))
         return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));
     due = min_u64(due, min_u64(checkpoint_due(core), history_due(core)));
+    if (core->dead_notes) due = min_u64(due, core->dead_again_ms);
+    if (!list_empty(&core->delayed_due)) due = min_u64(due, core->delayed_again_ms);
     return core->retain_expiring ? min_u64(due, core->retain_sweep_ms) : due;
 }
 

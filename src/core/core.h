@@ -175,6 +175,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */
     uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
     uint64_t dead_letters, dead_lost;     /* published; could not be */
+    uint64_t delayed;                     /* gauge: messages that wait for their time */
     uint64_t dead_listed, dead_trimmed;   /* gauge: in the list; gone for its limits */
 };
 

@@ -224,8 +224,8 @@ struct pub {
     bool unasked;         /* to a session whose own subscriptions do not tell that it gets this */
     uint16_t in2_id;      /* QoS 2 from a session: its packet identifier */
     bool queued;          /* a work queue may want it */
-    uint64_t undead;      /* it is this dead letter, sent again, */
-    uint64_t only;        /* to the queue with this number alone; 0: to everybody */
+    uint64_t undead;      /* it is this dead letter, sent again, or that delayed message; */
+    uint64_t only;        /* for the queue with this number alone; 0: for everybody */
     uint64_t buries;      /* it is the dead letter of this message, */
     uint64_t buries_of;   /* which leaves the queue with this number by it; 0: of no queue */
     uint64_t remote;      /* shards that it is mailed to, as the log is to know */
@@ -391,6 +391,11 @@ struct core {
     struct list queue_work; /* queues that wait for the store, or bury messages */
     struct dead_note *dead_notes, **dead_tail; /* letters to be published; the last one's next */
     uint32_t dead_note_count;
+    struct list delayed;         /* messages that are to be published later, delayed.c */
+    struct list delayed_due;     /* those of them whose time has come, in order */
+    uint64_t delayed_again_ms;   /* not before, as the store is full */
+    struct list *delayed_walk;   /* where a checkpoint is among them */
+    struct ptrmap delayed_map;   /* the same by sequence */
     struct dead_list *dead_list; /* shard 0; NULL: there are none */
     uint64_t dead_again_ms;
     struct qlate *queue_late;      /* answers that wait until something is safe */

@@ -50,6 +50,7 @@ enum journal_kind {
     J_QDEDUP,    /* and remembers these identifiers */
     J_DEAD,      /* of a checkpoint: a dead letter is in the list */
     J_DEAD_GONE, /* it is not any more */
+    J_DELAYED,   /* of a checkpoint: a message waits for its time */
     J_KINDS,
 };
 
@@ -64,14 +65,15 @@ enum meta_flags {
 
 /* What the prefix of a stored message says; see pub_store(). */
 enum prefix_flags {
-    PREFIX_LATER = 1,    /* routed when J_ROUTED says so */
-    PREFIX_REMOTE = 2,   /* u64: shards it was mailed to */
-    PREFIX_FROM = 4,     /* u64: sid of the publisher */
-    PREFIX_IN2 = 8,      /* u16: its packet identifier, QoS 2 */
-    PREFIX_WILL = 16,    /* it is the publisher's will, which has come with this */
-    PREFIX_ONLY = 64,    /* u64: it is for the queue of this number alone */
-    PREFIX_UNDEAD = 128, /* u64: this dead letter, sent again, leaves the list */
-    PREFIX_BURIES = 32,  /* u64, u64: a message leaves the queue of this number by it */
+    PREFIX_LATER = 1,  /* routed when J_ROUTED says so */
+    PREFIX_REMOTE = 2, /* u64: shards it was mailed to */
+    PREFIX_FROM = 4,   /* u64: sid of the publisher */
+    PREFIX_IN2 = 8,    /* u16: its packet identifier, QoS 2 */
+    PREFIX_WILL = 16,  /* it is the publisher's will, which has come with this */
+    PREFIX_ONLY = 64,  /* u64: it is for the queue of this number alone */
+    PREFIX_UNDEAD =
+        128, /* u64: this dead letter or delayed message is over, as it is this one now */
+    PREFIX_BURIES = 32, /* u64, u64: a message leaves the queue of this number by it */
 };
 
 /* Starts an entry of at most `size` bytes; write with mail_put_*, then journal_put_end().  NULL

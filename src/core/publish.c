@@ -9,6 +9,7 @@
 #include "core/control.h"
 #include "core/core_int.h"
 #include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -189,7 +190,7 @@ void pending_sealed(struct core *core, uint64_t seq)
 bool core_store_news(const struct core *core)
 {
     if (core->pending_count == 0 && list_empty(&core->fetching) && core->queue_late == NULL &&
-        !wqueue_has_work(core) && !dead_has_work(core))
+        !wqueue_has_work(core) && !dead_has_work(core) && !delayed_has_work(core))
         return false;
     return store_poll(core->store) != core->polled;
 }
@@ -220,13 +221,14 @@ bool core_settle(struct core *core)
     }
     if (UNLIKELY(core->queue_late != NULL)) wqueue_say(core, safe);
     mailbox_self(core);
+    if (UNLIKELY(delayed_has_work(core)) && delayed_settle(core)) mailbox_self(core);
     if (UNLIKELY(dead_has_work(core)) && dead_settle(core)) mailbox_self(core);
     if (UNLIKELY(wqueue_has_work(core)) && wqueue_settle(core)) mailbox_self(core);
     while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
         conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
     core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
     return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core) ||
-           dead_has_work(core);
+           dead_has_work(core) || delayed_has_work(core);
 }
 
 void pending_free(struct core *core)
@@ -241,7 +243,9 @@ struct inbound {
     struct mqtt_publish m;
     struct pub pub;
     const struct route *route;
-    bool duplicate; /* a queue has had it before: the publisher is told */
+    uint64_t delay_ms; /* it is published so much later */
+    uint8_t delay_bad; /* the reason for which the delay is refused; 0: it is right */
+    bool duplicate;    /* a queue has had it before: the publisher is told */
 };
 
 static void answer(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
@@ -370,6 +374,11 @@ static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_p
         int rc = take_command(c, in);
         return rc < 0 ? rc : E_AGAIN;
     }
+    if (in->delay_bad) {
+        int rc =
+            refuse(c, in, in->delay_bad, "the delay is not a number of seconds, or a duration");
+        return rc < 0 ? rc : E_AGAIN;
+    }
     if (in->m.topic.p[0] == '$' && topic_is_reserved(in->m.topic)) {
         int rc =
             refuse(c, in, MQTT_TOPIC_NAME_INVALID, "this topic is not for clients to publish to");
@@ -471,6 +480,31 @@ static int publish_stored(struct cconn *c, struct inbound *in)
     return 0;
 }
 
+/* It is acknowledged when it is stored, as if it were published then. */
+static int publish_delayed(struct cconn *c, struct inbound *in)
+{
+    struct core *core = c->core;
+    struct session *s = c->session;
+    struct pub *p = &in->pub;
+    p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
+    if (store_crowded(core->store)) return E_AGAIN;
+    int rc = p->qos ? pending_room(core) : 0;
+    if (rc == 0) rc = delayed_add(core, p, in->delay_ms);
+    if (rc == E_FULL || rc == E_TOO_LARGE)
+        return c->version == MQTT_V5 ? refuse(c, in, MQTT_QUOTA_EXCEEDED,
+                                              "there is no room for another delayed message")
+                                     : E_FULL;
+    if (rc < 0) return rc;
+    if (p->qos == 2 && pidset_add(&s->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    if (p->qos == 0) return 0;
+    c->inbound += p->qos == 1;
+    return pending_push(core, (struct pending){.seq = p->seq,
+                                               .session = s->id,
+                                               .epoch = s->epoch,
+                                               .packet_id = in->m.packet_id,
+                                               .type = p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC});
+}
+
 static int publish_now(struct cconn *c, struct inbound *in)
 {
     if (in->m.qos == 2 && pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
@@ -516,23 +550,34 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
                           .origin = core->shard,
                           .origin_session = c->session->id};
     in.duplicate = false;
+    in.delay_bad = 0;
+    in.delay_ms = 0;
     props.present = 0;
     if (c->version == MQTT_V5)
         rc = read_props(c, &in, &props);
     else if (in.m.topic.n == 0)
         rc = E_TOPIC_NAME; /* [MQTT-4.7.3-1] */
+    if (rc == 0 && UNLIKELY(in.m.topic.p[0] == '$' || in.pub.control.n)) {
+        uint8_t reason =
+            in.m.topic.p[0] == '$' ? MQTT_TOPIC_NAME_INVALID : MQTT_IMPLEMENTATION_ERROR;
+        bool right = delayed_split(&in.m.topic, in.pub.control, &in.delay_ms) == 0;
+        in.delay_bad = right ? 0 : reason;
+    }
     if (rc == 0) rc = find_route(c, &in);
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
     bool later = false;
-    if (rc == 0 && UNLIKELY(in.route->queued)) rc = check_queues(c, &in, &later);
+    if (rc == 0 && UNLIKELY(in.route->queued) && in.delay_ms == 0)
+        rc = check_queues(c, &in, &later);
     if (rc < 0) return rc == E_AGAIN && !later ? 0 : rc;
     bool stored = in.m.retain || in.route->history || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||
                   (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages) ||
                   in.route->queued;
-    rc = stored ? publish_stored(c, &in) : publish_now(c, &in);
+    rc = in.delay_ms ? publish_delayed(c, &in)
+         : stored    ? publish_stored(c, &in)
+                     : publish_now(c, &in);
     blob_unref(in.pub.blob);
     if (rc == E_AGAIN) return rc;
     core->stats.publish_received++;

@@ -10,6 +10,7 @@
 #include "core/recover_int.h"
 
 #include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
 #include "core/queue.h"
 #include "core/replay.h"
@@ -122,13 +123,21 @@ static void on_message(struct recovery *r, const struct store_record *rec)
         wqueue_recovered_dead(r->core, mail_u64(&rd), seq);
     }
     uint64_t only = flags & PREFIX_ONLY ? mail_u64(&rd) : 0;
-    if (flags & PREFIX_UNDEAD) dead_forget(r->core, mail_u64(&rd));
+    if (flags & PREFIX_UNDEAD) {
+        uint64_t before = mail_u64(&rd);
+        dead_forget(r->core, before);
+        delayed_forget(r->core, before);
+    }
     if (t.later || t.remote) tail_add(r, &t, rec->body);
     struct pub p;
     pub_of_body(r, rec->body, rec->seq, t.sid, &p);
     history_restore_message(r->core, rec->shard, &p);
     if (r->core->shard == 0 && bytes_starts(p.topic, "$dead/") && dead_keep(r->core, &p) < 0)
         r->rc = E_NOMEM;
+    if (bytes_starts(p.topic, "$delayed/")) {
+        if (delayed_restore_message(r->core, &p) < 0) r->rc = E_NOMEM;
+        return;
+    }
     if (only) wqueue_recovered_back(r->core, &p, only);
     if (t.later || only) return;
     retain(r, &p);
@@ -623,6 +632,10 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         wqueue_entry(r, kind, stream, rd);
         return;
     }
+    if (kind == J_DELAYED) {
+        if (delayed_restore(r->core, rd) < 0) r->rc = E_NOMEM;
+        return;
+    }
     if (kind == J_DEAD || kind == J_DEAD_GONE) {
         if (dead_restore(r->core, kind, rd) < 0) r->rc = E_NOMEM;
         return;
@@ -705,7 +718,8 @@ static void reset_stats(struct core *core)
                                       .inflight = s.inflight,
                                       .queue_messages = s.queue_messages,
                                       .queue_bytes = s.queue_bytes,
-                                      .dead_listed = s.dead_listed};
+                                      .dead_listed = s.dead_listed,
+                                      .delayed = s.delayed};
 }
 
 int core_recover(struct core *core)

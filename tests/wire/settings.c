@@ -148,6 +148,7 @@ static const struct setting stats[] = {
     STAT(queue_bytes),
     STAT(dead_letters),
     STAT(dead_lost),
+    STAT(delayed),
     STAT(dead_listed),
     STAT(dead_trimmed),
 };
