@@ -185,6 +185,7 @@ struct cconn {
     uint32_t max_packet;    /* the client's Maximum Packet Size, UINT32_MAX = none */
     uint32_t keep_alive_ms; /* 1.5 times; 0 = none */
     uint32_t window;        /* unacknowledged deliveries it may have */
+    uint32_t subacks_due;   /* SUBSCRIBEs that are not answered yet: queues deliver after that */
     uint32_t inbound;       /* its QoS 1 publishes that are not answered yet */
     uint8_t events;         /* enum core_event */
     uint8_t state;          /* enum conn_state */

@@ -175,7 +175,7 @@ void wqueue_deliver_in(struct core *core, unsigned src, struct rd *r)
 bool wqueue_may_pull(const struct cconn *c)
 {
     const struct qinbox *in = c->session->inbox;
-    if (LIKELY(in == NULL) || list_empty(&in->waiting)) return false;
+    if (LIKELY(in == NULL) || list_empty(&in->waiting) || c->subacks_due) return false;
     const struct qdelivery *d = CONTAINER_OF(in->waiting.next, struct qdelivery, link);
     return d->qos == 0 || conn_window_open(c);
 }
