@@ -803,17 +803,12 @@ static const struct conf_directive schema[] = {
      .section = "Queues, dead letters, filters",
      .status = CONF_NOT_YET,
      .kind = CONF_TEXT},
-    LATER("dead_letter_max_messages"),
-    LATER("dead_letter_max_bytes"),
-    LATER("dead_letter_max_age"),
     {.name = "filter",
      RELOAD,
      OWN(filter, "NAME EXPRESSION, the name of letters, digits, '_', '-' and '.'"),
      .help = "An attribute filter that subscriptions use by its name, as $filter/@NAME/... or as "
              "the value @NAME of the property; may be given several times. After a reload they "
              "have the new one; who uses a name that is gone keeps what it had."},
-    LATER("filter"),
-    LATER("filter_index"),
 };
 
 const struct conf_directive *conf_schema(size_t *count)
