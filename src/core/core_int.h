@@ -114,6 +114,7 @@ struct session {
     struct qinbox *inbox;   /* deliveries of work queues; NULL: none */
     struct timer timer;     /* offline: will delay, then expiry */
     struct timer retry;     /* 3.x resend, v5 ack_timeout */
+    bool redelivers;        /* a delivery has asked to be made again: redeliver.h */
     bool retry_late;        /* it waits for longer than a new delivery would */
     uint64_t route_mark[2]; /* core.route_serial when it last became a target, by No Local */
     uint32_t route_at[2];   /* and which target that was */
@@ -540,6 +541,7 @@ void session_mark_sent(struct session *s,
 /* PUBREC has come: the message is the client's, PUBREL is due. */
 void inflight_received(struct session *s, struct inflight_entry *e);
 void session_settle(struct session *s, struct inflight_entry *e); /* done: gives everything back */
+void inflight_release(struct session *s, struct inflight_entry *e); /* the message it carries */
 /* The message an entry of the window carries is fetched again; errors of store_fetch(). */
 MUST_USE int inflight_warm(struct session *s, struct inflight_entry *e);
 /* The sequence of that message; 0: it carries none any more. */

@@ -10,6 +10,7 @@
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -357,6 +358,7 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
     s->inflight_bytes += msg_payload(b).n;
     s->core->stats.inflight++;
     if (UNLIKELY(s->out.count == 1 || s->retry_late)) session_retry_arm(s);
+    if (UNLIKELY(subid >= SUBID_RETRY)) redeliver_arm(s, e);
     return e;
 }
 
@@ -679,11 +681,31 @@ static void send_inflight(struct cconn *c, struct inflight_entry *e, bool dup)
                          .retain = (e->flags & OUTQ_RETAIN) != 0,
                          .packet_id = e->packet_id,
                          .subid = real_subid(c->core, e->flags, e->subid)};
+    struct redelivery asked;
+    if (UNLIKELY(e->subid >= SUBID_RETRY) && redelivery_of(c->core, e, &asked))
+        o.tell.attempt = e->tries + 1u;
     o.expiry_s = expiry_left(c->core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0)
         o.expiry_s = 1; /* its delivery had started: [MQTT-3.3.2-5] no longer applies */
     int rc = encode(c, &o);
     if (rc < 0 && is_undeliverable(c, rc)) session_settle(s, e);
+}
+
+uint16_t deliver_anew(struct cconn *c, struct inflight_entry *e)
+{
+    struct session *s = c->session;
+    if (!conn_window_open(c) || buf_len(&c->out) >= c->core->cfg.output_soft_bytes) return 0;
+    uint8_t tries = e->tries, flags = e->flags & OUTQ_RETAIN;
+    struct blob *b = e->body;
+    uint8_t qos = e->state == INFLIGHT_WAIT_PUBACK ? 1 : 2;
+    struct inflight_entry *new = window_add(s, b, qos, flags, e->subid);
+    if (new == NULL) return 0;
+    blob_ref(b);
+    new->tries = tries < UINT8_MAX ? (uint8_t)(tries + 1) : tries;
+    uint16_t id = new->packet_id;
+    c->core->stats.resent++;
+    if (!window_log(c, new, msg_of(b)->seq, 0)) send_inflight(c, new, false);
+    return id;
 }
 
 /* What was in flight when the last connection ended, in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. */
@@ -707,7 +729,8 @@ static int pull_unsent(struct cconn *c)
     if (UNLIKELY(inflight_is_spent(s, e))) return 0;
     session_mark_sent(s, e);
     c->core->stats.resent++;
-    if (e->tries < UINT8_MAX) e->tries += c->core->cfg.max_deliveries > 0;
+    if (e->tries < UINT8_MAX)
+        e->tries += c->core->cfg.max_deliveries > 0 || e->subid >= SUBID_RETRY;
     send_inflight(c, e, true);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "core/dead.h"
 #include "core/journal.h"
 #include "core/queue.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/share.h"
 
@@ -22,7 +23,7 @@ void session_mark_sent(struct session *s, struct inflight_entry *e)
 }
 
 /* Gives back the message that e carries. */
-static void body_release(struct session *s, struct inflight_entry *e)
+void inflight_release(struct session *s, struct inflight_entry *e)
 {
     if (e->body == NULL) return;
     uint64_t ref = (uint64_t)(uintptr_t)e->body;
@@ -38,7 +39,7 @@ static void body_release(struct session *s, struct inflight_entry *e)
 
 void inflight_received(struct session *s, struct inflight_entry *e)
 {
-    body_release(s, e);
+    inflight_release(s, e);
     if (e->tag) session_mark_sent(s, e); /* the answer to what went out on an earlier connection */
     e->state = INFLIGHT_WAIT_PUBCOMP;
     e->sent_ms = s->core->now_ms;
@@ -72,7 +73,7 @@ void session_cool(struct session *s)
 void session_settle(struct session *s, struct inflight_entry *e)
 {
     if (UNLIKELY(e->flags & OUTQ_SHARE)) share_settled(s->core, e->subid, inflight_seq(e));
-    body_release(s, e);
+    inflight_release(s, e);
     if (UNLIKELY(e->flags & OUTQ_LOGGED)) journal_id(s, J_ACKED, e->packet_id);
     if (UNLIKELY(e->tag)) session_mark_sent(s, e);
     s->core->stats.inflight--;
@@ -123,6 +124,7 @@ static int on_puback(struct cconn *c, const struct mqtt_ack *a)
     struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
     if (e == NULL) return 0; /* settled already; harmless */
     if (e->state != INFLIGHT_WAIT_PUBACK) return E_PROTOCOL;
+    if (UNLIKELY(e->flags & OUTQ_GHOST)) redeliver_answered(s, e);
     if (UNLIKELY(e->flags & OUTQ_QUEUE))
         wqueue_acknowledged(s, e, a);
     else if (UNLIKELY(a->reason >= MQTT_UNSPECIFIED_ERROR))
@@ -143,6 +145,8 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
                           c->version == MQTT_V5 ? MQTT_PACKET_ID_NOT_FOUND : 0, NULL);
         return 0;
     }
+    if (UNLIKELY(e->flags & OUTQ_GHOST) && e->state == INFLIGHT_WAIT_PUBREC)
+        redeliver_answered(s, e);
     bool queued = e->flags & OUTQ_QUEUE && e->state == INFLIGHT_WAIT_PUBREC;
     if (queued) wqueue_acknowledged(s, e, a);
     if (a->reason >= MQTT_UNSPECIFIED_ERROR) { /* [MQTT-4.3.3-4] */
@@ -241,7 +245,10 @@ void session_retry_arm(struct session *s)
 
 bool inflight_is_spent(struct session *s, struct inflight_entry *e)
 {
-    uint8_t most = s->core->cfg.max_deliveries;
+    struct redelivery r = {0};
+    uint32_t most = s->core->cfg.max_deliveries;
+    if (UNLIKELY(e->subid >= SUBID_RETRY) && redelivery_of(s->core, e, &r) && r.most)
+        most = most ? (uint32_t)min_u64(most, r.most) : r.most;
     if (LIKELY(most == 0) || e->state == INFLIGHT_WAIT_PUBCOMP || e->tries + 1u < most)
         return false;
     if (e->flags & OUTQ_QUEUE) return false;
@@ -286,9 +293,12 @@ void session_retry_fired(struct timer *t, void *ctx)
         if (core->cfg.retry_interval_ms) retry_overdue(s);
         return;
     }
+    uint64_t again = redeliver_due(s);
     const struct inflight_entry *oldest = inflight_first(&s->out);
-    if (core->cfg.ack_timeout_ms == 0) return;
+    if (again != UINT64_MAX) timer_arm(&core->timers, t, again);
+    if (core->cfg.ack_timeout_ms == 0 || oldest == NULL) return;
     uint64_t due = oldest->sent_ms + core->cfg.ack_timeout_ms;
+    if (due > core->now_ms && again < due) return;
     if (due > core->now_ms)
         timer_arm(&core->timers, t, due);
     else

@@ -10,6 +10,7 @@
 #include "core/core_int.h"
 #include "core/dead.h"
 #include "core/journal.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -246,6 +247,7 @@ struct session *session_detach_for(struct session *s, bool ends)
     s->away_ms = core->wall_ms;
     share_online(s, false);
     s->held_count = 0; /* what was not sent is sent again */
+    redeliver_forget(s);
     session_unsent_all(s);
     replays_away(s);
     session_cool(s);

@@ -4,6 +4,7 @@
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -106,8 +107,14 @@ static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
         return MQTT_IMPLEMENTATION_ERROR;
     }
     bool retries = w->ack_deadline.p || w->max_deliveries.p || w->backoff.p;
-    if (retries && w->queue.n == 0) {
-        explain(o, "not available in this version");
+    const char *why = "";
+    uint32_t mark;
+    if (retries && in_group) {
+        explain(o, "ack-deadline, max-deliveries and backoff are not for groups");
+        return MQTT_IMPLEMENTATION_ERROR;
+    }
+    if (w->queue.n == 0 && !redeliver_wish(w, &mark, &why)) {
+        explain(o, "%s", why);
         return MQTT_IMPLEMENTATION_ERROR;
     }
     return w->expr.p || w->filter.p ? check_filter(o, w) : 0;
@@ -204,6 +211,9 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     journal_sub(s, sub, filter);
     interest_changed(core, sub->filter, filter, locals, durables);
     core->generation++;
+    const char *why;
+    uint32_t mark = 0; /* behind journal_sub(), which is not to know of marks */
+    if (redeliver_wish(w, &mark, &why) && mark) sub->subid = subid_join(core, mark, sub->subid);
     if (sub->wished && o->replay.wanted) return replay_begin(wsub_of(sub), filter, &o->replay);
     return 0;
 }

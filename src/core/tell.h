@@ -15,8 +15,8 @@
  * said.
  */
 
-/* Leaves SUBID_TOLD out of the identifiers, which then are in room (SUBID_MAX).  Whether it was
- * among them. */
+/* Leaves SUBID_TOLD and other marks (redeliver.h) out of the identifiers, which then are in room
+ * (SUBID_MAX).  Whether it was among them. */
 bool tell_asked(const uint32_t **ids, uint32_t *count, uint32_t *room);
 
 /* One of the identifiers other than SUBID_TOLD; 0: there is none. */
