@@ -150,4 +150,4 @@
      .help = "How often a message of a plain or shared subscription is sent to a client that "
              "does not acknowledge it, resending and reconnects included, before it becomes a dead "
              "letter; 0: as often as the standard says."},
-/* clang-format on */
+    /* clang-format on */
