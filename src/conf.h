@@ -68,6 +68,8 @@ struct conf {
     struct core_config core;
     struct core_history *histories; /* core.histories; strings owned here */
     struct core_filter *filters;    /* core.named_filters, owned */
+    struct queue_conf *queues;      /* core/queue_conf.h; core.queues is the same */
+    size_t queue_count;
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */

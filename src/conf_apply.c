@@ -21,6 +21,7 @@ static struct conf_draft *conf_draft_now(struct conf_reader *r)
 void *conf_target(struct conf_reader *r, const struct conf_directive *d)
 {
     if (d->scope == CONF_GENERAL) return r->conf;
+    if (d->scope == CONF_QUEUE) return conf_queue_target(r);
     if (d->scope == CONF_SECURITY) {
         r->security_seen = true;
         if (!r->per_listener) return &r->general;

@@ -232,6 +232,7 @@ int conf_finish(struct conf_reader *r)
     int rc = c->persistence_file ? 0 : conf_text_set(&c->persistence_file, "mosquitto.db");
     if (rc == 0) rc = conf_add_listeners(r);
     if (rc == 0) rc = conf_check_twins(r);
+    if (rc == 0) rc = conf_queue_finish(r);
     if (rc == 0) rc = conf_read_acl(r);
     if (rc == 0) conf_warn_closed(r);
     return rc;

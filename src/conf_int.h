@@ -44,6 +44,7 @@ enum conf_kind {
 enum conf_scope {
     CONF_GENERAL,
     CONF_LISTENER, /* the last `listener`, or the default one */
+    CONF_QUEUE,    /* the last `queue` */
     CONF_SECURITY, /* with per_listener_settings as CONF_LISTENER, else all listeners */
 };
 
@@ -198,6 +199,18 @@ int conf_apply_history(struct conf_reader *r, const struct conf_directive *d, co
 int conf_apply_history_limit(struct conf_reader *r, const struct conf_directive *d,
                              const char *value);
 void conf_histories_fini(struct conf *c);
+/* conf_queue.c */
+int conf_apply_queue(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_queue_topic(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+int conf_apply_queue_backoff(struct conf_reader *r, const struct conf_directive *d,
+                             const char *value);
+int conf_apply_queue_word(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_dead_reasons(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
+void *conf_queue_target(struct conf_reader *r); /* NULL: no `queue` was there yet */
+MUST_USE int conf_queue_finish(struct conf_reader *r);
+void conf_queues_fini(struct conf *c);
 /* conf_tls.c */
 int conf_apply_tls_text(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_tls_version(struct conf_reader *r, const struct conf_directive *d,

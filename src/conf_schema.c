@@ -2,6 +2,7 @@
  * default and what becomes of it.  The reader, its messages and docs/reference/configuration.md
  * are all made from it.  Read-only: any thread. */
 #include "conf_int.h"
+#include "core/queue_conf.h"
 
 #define IN_CONF(member)                                                                            \
     .scope = CONF_GENERAL, .offset = offsetof(struct conf, member),                                \
@@ -9,6 +10,9 @@
 #define IN_CORE(member) IN_CONF(core.member)
 #define IN_DRAFT(member)                                                                           \
     .offset = offsetof(struct conf_draft, member), .width = sizeof(((struct conf_draft *)0)->member)
+#define IN_QUEUE(member)                                                                           \
+    .scope = CONF_QUEUE, .offset = offsetof(struct queue_conf, member),                            \
+    .width = sizeof(((struct queue_conf *)0)->member)
 #define OWN(function, text) .kind = CONF_OWN, .apply = conf_apply_##function, .values = (text)
 #define RELOAD              .reloadable = true
 #define TLS_TEXT(text)      RELOAD, .scope = CONF_LISTENER, OWN(tls_text, (text))
@@ -19,10 +23,6 @@
 #define LATER(directive)                                                                           \
     {                                                                                              \
         .name = (directive), .status = CONF_NOT_YET, .kind = CONF_TEXT                             \
-    }
-#define LATER_BOOL(directive)                                                                      \
-    {                                                                                              \
-        .name = (directive), .status = CONF_NOT_YET, .kind = CONF_BOOL                             \
     }
 #define UNUSED(directive, why)                                                                     \
     {                                                                                              \
@@ -576,6 +576,8 @@ static const struct conf_directive schema[] = {
      .help = "How long publishers wait for a reader that does not read."},
     UNUSED("allow_duplicate_messages", "overlapping subscriptions follow the standard"),
 
+#include "conf_schema_queues.h"
+
     {.name = "log_dest",
      .section = "Log",
      RELOAD,
@@ -820,27 +822,6 @@ static const struct conf_directive schema[] = {
      .section = "Queues, dead letters, filters",
      .status = CONF_NOT_YET,
      .kind = CONF_TEXT},
-    LATER("queue"),
-    LATER("queue_topic"),
-    LATER("queue_filter"),
-    LATER("queue_ack_deadline"),
-    LATER("queue_max_deliveries"),
-    LATER("queue_backoff"),
-    LATER("queue_max_messages"),
-    LATER("queue_max_bytes"),
-    LATER("queue_overflow"),
-    LATER("queue_message_ttl"),
-    LATER("queue_order"),
-    LATER("queue_dedup_window"),
-    LATER("queue_prefetch"),
-    LATER("queue_dispatch"),
-    LATER_BOOL("queue_auto_create"),
-    LATER("max_deliveries"),
-    LATER_BOOL("dead_letter"),
-    LATER("dead_letter_reasons"),
-    LATER("dead_letter_max_messages"),
-    LATER("dead_letter_max_bytes"),
-    LATER("dead_letter_max_age"),
     {.name = "filter",
      RELOAD,
      OWN(filter, "NAME EXPRESSION, the name of letters, digits, '_', '-' and '.'"),

@@ -3,6 +3,7 @@
 #include "core/access.h"
 #include "core/core_int.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/retained.h"
 
 enum { CIRCLE_MAX = 64 }; /* readers that wait for each other, looked at in a row */
@@ -50,6 +51,21 @@ void conn_send_ack(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t r
     uint8_t *d = conn_reserve(c, MQTT_ACK_MAX + text.n);
     if (d == NULL) return;
     uint8_t *end = mqtt_ack_encode(d, c->version, type, packet_id, reason, text, (struct bytes){0});
+    conn_commit(c, (size_t)(end - d));
+}
+
+void conn_send_duplicate(struct cconn *c, unsigned type, uint16_t packet_id)
+{
+    uint8_t props[32];
+    struct bytes said = {0};
+    if (c->version == MQTT_V5) {
+        uint8_t *end = mqtt_put_prop_user(props, bytes_str("duplicate"), bytes_str("1"));
+        said = bytes_of(props, (size_t)(end - props));
+    }
+    if (MQTT_ACK_MAX + said.n > c->max_packet) said.n = 0; /* [MQTT-3.4.2-3] */
+    uint8_t *d = conn_reserve(c, MQTT_ACK_MAX + said.n);
+    if (d == NULL) return;
+    uint8_t *end = mqtt_ack_encode(d, c->version, type, packet_id, 0, (struct bytes){0}, said);
     conn_commit(c, (size_t)(end - d));
 }
 
@@ -183,6 +199,7 @@ void core_conn_closed(struct cconn *c, int why)
     mem_free(c->remote_waiters);
     access_forget(c);
     login_forget(c);
+    wqueue_answered(c);
     mem_free(c->username);
     mem_free(c->peer);
     mem_free(c->proved_user);

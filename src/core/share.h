@@ -69,6 +69,7 @@ bool share_in_flight(struct core *core, struct inflight_entry *e, uint64_t seq);
 void share_undurable(struct session *s);
 /* For a checkpoint: what such a session has and its groups would get. */
 void share_journal_held(struct session *s);
+struct bytes share_name(const struct core *core, uint32_t member); /* of its group */
 uint32_t share_subid(const struct core *core, uint32_t member);
 void share_configure(struct core *core); /* the named filters are other ones */
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);

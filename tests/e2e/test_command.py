@@ -17,14 +17,13 @@ REFUSED = [  # what this version does not have yet
     "psk_hint x", "psk_file /x", "tls_engine x", "tls_engine_kpass_sha1 x",
     "tls_keyform engine",
     "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
-    "topic # both", "history_dedup_window 2m", "queue jobs",
-    "dead_letter true", "queue_auto_create true",
+    "topic # both", "history_dedup_window 2m",
 ]
 WRONG = [  # and what is not right
     "no_such_directive 1", "max_qos 3", "max_qos two", "allow_anonymous maybe", "max_connections many",
     "max_inflight_messages 65536", "max_packet_size 10", "listener", "listener 70000", "listener x",
     "log_dest nowhere", "log_type everything", "sys_interval 65536", "shards 65", "shards 0",
-    "mount_point a/#",
+    "mount_point a/#", "queue a/b", "queue_topic a", "dead_letter_reasons some", "max_deliveries 256",
     "log_dest file", "protocol smoke", "connect_timeout 1x",
     "certfile /etc/cert.pem", "keyfile /etc/key.pem", "cafile /etc/ca.pem", "require_certificate true",
     "use_identity_as_username true", "use_subject_as_username true", "tls_version tlsv1", "tls_version 3",

@@ -132,20 +132,21 @@ class Properties(BrokerCase):
             self.assertEqual(found, wire.u16_property(0x22, 10) + b"\x12" + assigned +
                              wire.u32_property(0x27, 2000000) + wire.u16_property(0x21, 20))
 
-    def test_forms_of_later_versions_are_refused(self):
-        """Replay, queues, a filter that is none: never taken for something else; 0x83, 3.1.1 0x80."""
-        forms = ("$replay/never/x", "$queue/a/b", "$filter/a >/b")
+    def test_forms_that_cannot_be_fulfilled_are_refused(self):
+        """Replay, queues, filters that are none: never taken for something else; 0x83, 3.1.1 0x80."""
+        forms = ("$replay/never/x", "$queue/unknown", "$filter/a >/b")
         for version, code in ((wire.V311, 0x80), (wire.V5, 0x83)):
             with wire.Raw(self.broker.port) as raw:
                 raw.connected("", version=version)
                 self.assertEqual(raw.subscribe(*forms, "plain"), [code] * 3 + [0])
         with wire.Raw(self.broker.port) as raw:
             raw.connected("")
-            for key, value in (("filter", "a >"), ("replay", "-1")):
+            for key, value in (("filter", "a >"), ("replay", "never"), ("ack-deadline", "soon")):
                 self.assertEqual(raw.subscribe("x", props=wire.user_property(key, value)), [0x83])
-            for topic in ("$delayed/5/x", "$pub/a=b/x", "$queue/a/nack", "$dead/x"):
+            for topic, code in (("$delayed/soon/x", 0x90), ("$queue/a", 0x90), ("$queue/a/nack", 0x83),
+                                ("$dead/x", 0x90)):
                 raw.publish(topic, b"x", qos=1)
-                self.assertEqual(raw.expect(wire.PUBACK).body[2], 0x90, topic)
+                self.assertEqual(raw.expect(wire.PUBACK).body[2], code, topic)
 
     def test_filters_of_mosquitto_sub(self):
         """By prefix from 3.1.1, by property from 5: each gets what passes, and waits for no more."""

@@ -2,6 +2,8 @@
  * line and leaves nothing behind. */
 #include "test_conf.h"
 
+#include "core/queue_conf.h"
+
 /* ---- defaults ---- */
 
 static void without_a_file_both_loopback_addresses_are_open_to_everybody(void **state)
@@ -432,6 +434,60 @@ static void durability_is_commit_interval_or_os(void **state)
     }
 }
 
+static void queues_are_blocks(void **state)
+{
+    (void)state;
+    const struct conf *c = good("queue a\nqueue_topic t/#\nqueue_topic u\n"
+                                "queue_ack_deadline 5s\nqueue_backoff 500ms  1m\n"
+                                "queue b\nqueue_topic v\nqueue_filter n > 5\n"
+                                "queue_order key\nqueue_overflow drop-oldest\n"
+                                "queue_dispatch round-robin\nqueue_max_bytes 1M\n");
+    assert_int_equal(c->core.queue_count, 2);
+    const struct queue_conf *a = &c->core.queues[0], *q = &c->core.queues[1];
+    const struct queue_settings defaults = QUEUE_SETTINGS_DEFAULT;
+    assert_string_equal(a->name, "a");
+    assert_int_equal(a->topic_count, 2);
+    assert_string_equal(a->topics[1], "u");
+    assert_null(a->filter);
+    assert_int_equal(a->set.ack_deadline_ms, 5000);
+    assert_int_equal(a->set.backoff_first_ms, 500);
+    assert_int_equal(a->set.backoff_most_ms, 60000);
+    assert_int_equal(a->set.max_deliveries, defaults.max_deliveries);
+    assert_int_equal(a->set.max_messages, defaults.max_messages);
+    assert_int_equal(a->set.max_bytes, defaults.max_bytes);
+    assert_int_equal(a->set.prefetch, defaults.prefetch);
+    assert_int_equal(a->set.overflow, QUEUE_DEAD_LETTER);
+    assert_string_equal(q->filter, "n > 5");
+    assert_int_equal(q->set.ack_deadline_ms, defaults.ack_deadline_ms);
+    assert_int_equal(q->set.backoff_first_ms, defaults.backoff_first_ms);
+    assert_int_equal(q->set.backoff_most_ms, defaults.backoff_most_ms);
+    assert_int_equal(q->set.message_ttl_ms, 0);
+    assert_int_equal(q->set.dedup_window_ms, defaults.dedup_window_ms);
+    assert_int_equal(q->set.overflow, QUEUE_DROP_OLDEST);
+    assert_int_equal(q->set.max_bytes, 1 << 20);
+    assert_true(q->set.by_key);
+    assert_true(q->set.round_robin);
+}
+
+static void queues_that_are_not_right_are_refused(void **state)
+{
+    (void)state;
+    bad("queue_topic t\n",
+        "main.conf:1: 'queue_topic' belongs to a queue: 'queue NAME' comes first");
+    bad("queue a\n", "main.conf: queue 'a' has no queue_topic");
+    bad("queue a/b\n", "main.conf:1: 'queue' cannot be 'a/b': use a name of one level, at most 255 "
+                       "bytes");
+    bad("queue a\nqueue_topic t\nqueue a\n", "main.conf:3: there is a queue 'a' above");
+    bad("queue a\nqueue_topic t/#/u\n",
+        "main.conf:2: 'queue_topic' cannot be 't/#/u': use a topic filter");
+    bad("queue a\nqueue_backoff 2m 1m\n",
+        "main.conf:2: 'queue_backoff' cannot be '2m 1m': use two durations, such as 1s 60s");
+    bad("queue a\nqueue_overflow maybe\n", "main.conf:2: 'queue_overflow' cannot be 'maybe': use "
+                                           "reject, drop-oldest or dead-letter");
+    bad("queue a\nqueue_prefetch 0\n",
+        "main.conf:2: 'queue_prefetch' cannot be '0': use a whole number, 1 to 65535");
+}
+
 /* ---- what this version does not do ---- */
 
 static void a_history_is_a_block(void **state)
@@ -463,9 +519,8 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\npsk_hint x\n",
         "main.conf:2: 'psk_hint' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",        "plugin /x.so",           "plugin_opt_config x",     "auth_opt_x y",
-        "connection other",   "bridge_cafile /x",       "history_dedup_window 2m", "queue orders",
-        "queue_topic jobs/#", "dead_letter_max_age 1d",
+        "psk_file /x",      "plugin /x.so",     "plugin_opt_config x",     "auth_opt_x y",
+        "connection other", "bridge_cafile /x", "history_dedup_window 2m",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -532,10 +587,11 @@ static void an_access_list_of_one_listener_comes_later(void **state)
 static void a_feature_that_comes_later_may_be_switched_off(void **state)
 {
     (void)state;
-    good("require_certificate false\ndead_letter false\n");
-    bad("dead_letter true\n",
-        "main.conf:1: 'dead_letter true' is not supported yet by this version");
-    bad("dead_letter maybe\n", "main.conf:1: 'dead_letter' cannot be 'maybe': use true or false");
+    good("require_certificate false\nenable_control_api false\n");
+    bad("enable_control_api true\n",
+        "main.conf:1: 'enable_control_api true' is not supported yet by this version");
+    bad("enable_control_api maybe\n",
+        "main.conf:1: 'enable_control_api' cannot be 'maybe': use true or false");
 }
 
 static void what_has_no_effect_is_accepted_with_a_warning(void **state)
@@ -749,6 +805,8 @@ int main(void)
         A_TEST(a_mistake_in_an_access_list_names_its_line),
         A_TEST(an_access_list_that_is_not_there_is_an_error),
         A_TEST(an_access_list_of_one_listener_comes_later),
+        A_TEST(queues_are_blocks),
+        A_TEST(queues_that_are_not_right_are_refused),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),
         A_TEST(what_has_no_effect_is_accepted_with_a_warning),
         A_TEST(included_files_come_in_mosquittos_order),
