@@ -77,8 +77,20 @@ static const struct figure figures[] = {
     GAUGE("queued_messages", queued, "Messages that wait in queues."),
     GAUGE("queued_bytes", queued_bytes, "Payload bytes of messages that wait in queues."),
     GAUGE("inflight_messages", inflight, "Deliveries that are not acknowledged."),
+    GAUGE("queue_messages", queue_messages, "Messages in work queues."),
+    GAUGE("queue_bytes", queue_bytes, "Bytes of messages in work queues."),
+    COUNTER(dead_letters, "Dead letters that were published."),
+    COUNTER(dead_lost, "Dead letters that could not be published."),
+    GAUGE("delayed_messages", delayed, "Messages that wait for their time."),
+    GAUGE("dead_letters_listed", dead_listed, "Dead letters in the list."),
+    COUNTER(dead_trimmed, "Dead letters that went for the limits of the list."),
     SHELL(proxy_refused, "Connections without the PROXY header they should have."),
     SHELL(handshakes_failed, "TLS handshakes that failed."),
+    SHELL(websockets_opened, "WebSockets that were opened."),
+    SHELL(websockets_refused, "WebSocket handshakes that were refused."),
+    SHELL(frames_refused, "WebSockets that were ended for what they sent."),
+    SHELL(http_served, "Files served over HTTP."),
+    SHELL(http_refused, "Requests for files that got none."),
 };
 size_t admin_figures_missing(void)
 {

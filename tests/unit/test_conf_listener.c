@@ -412,7 +412,7 @@ static void what_the_admin_listener_does_not_obey_is_refused(void **state)
     bad("listener 9883\nprotocol http_api\nenable_proxy_protocol 2\n",
         "main.conf:1: 'enable_proxy_protocol' is not for a listener with 'protocol http_api'");
     bad("listener 9883\nprotocol carrots\n",
-        "main.conf:2: 'protocol' cannot be 'carrots': use mqtt or http_api");
+        "main.conf:2: 'protocol' cannot be 'carrots': use mqtt, websockets or http_api");
 }
 
 int main(void)

@@ -42,7 +42,7 @@ static void what_cannot_be(void **state)
 {
     (void)state;
     bad("listener 1\nprotocol ws\n",
-        "main.conf:2: 'protocol' cannot be 'ws': use mqtt or websockets");
+        "main.conf:2: 'protocol' cannot be 'ws': use mqtt, websockets or http_api");
     bad("listener 1\nprotocol websockets\nhttp_dir /nowhere\n",
         "main.conf:3: http_dir '/nowhere' cannot be opened: No such file or directory");
     bad("listener 1\nprotocol websockets\nhttp_dir /dev/null\n",
