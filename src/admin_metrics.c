@@ -66,6 +66,7 @@ static const struct figure figures[] = {
     COUNTER(route_hits, "Topics found in the route cache."),
     COUNTER(route_misses, "Topics not found in the route cache."),
     COUNTER(publishers_paused, "Times a publisher had to wait for a slow reader."),
+    COUNTER(refused_envelopes, "Publishes whose $pub/ envelope is broken."),
     COUNTER(history_missed, "Messages of a history that the store had no room for."),
     GAUGE("clients_connected", connected, "Clients connected."),
     GAUGE("sessions", sessions, "Sessions, connected or not."),

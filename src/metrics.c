@@ -103,6 +103,8 @@ FIGURE(frames_refused, in->shell.frames_refused)
 FIGURE(http_served, in->shell.http_served)
 FIGURE(http_refused, in->shell.http_refused)
 
+FIGURE(refused_envelopes, in->stats.refused_envelopes)
+
 FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
 FIGURE(filter_errors, in->stats.filter_errors)
@@ -117,6 +119,7 @@ static const struct metrics_row own_rows[] = {
     {"refused/http_request", http_refused, DECIMAL},
     {"websockets/opened", websockets_opened, DECIMAL},
     {"http/served", http_served, DECIMAL},
+    {"refused/envelopes", refused_envelopes, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
     {"filters/matched", filters_matched, DECIMAL},
     {"filters/missed", filters_missed, DECIMAL},

@@ -26,8 +26,8 @@ TOPICS = {
 }
 OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
     "refused/proxy_header", "refused/tls_handshake", "refused/websocket_handshake", "refused/websocket_frame",
-    "refused/http_request", "websockets/opened", "http/served", "logins/ended", "filters/matched", "filters/missed",
-    "filters/errors")}
+    "refused/http_request", "refused/envelopes", "websockets/opened", "http/served", "logins/ended",
+    "filters/matched", "filters/missed", "filters/errors")}
 ALL = {**TOPICS, **OURS}
 
 
