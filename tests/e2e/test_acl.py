@@ -36,9 +36,10 @@ class AclBroker(Broker):
         self.write_acl(acl)
 
     def write_acl(self, acl):
-        """Writes the list anew."""
-        with open(self.path("acl"), "w", encoding="utf-8") as file:
+        """Puts another list in its place at once: a reload may just be reading."""
+        with open(self.path("acl.new"), "w", encoding="utf-8") as file:
             file.write(acl)
+        os.replace(self.path("acl.new"), self.path("acl"))
 
     def reload(self, acl, wanted):
         """Another list, and what the log says then."""
