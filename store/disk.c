@@ -217,7 +217,7 @@ static uint64_t disk_poll(struct store *st)
 {
     const struct disk_door *door = door_of(st);
     struct store_disk *d = door->disk;
-    if (!is_dead(door) && d->safe < d->count) {
+    if (!is_dead(door) && d->safe < d->count && !d->faults.stuck) {
         if (d->sync_delays < DELAYS_MAX && strikes(d, d->faults.sync_delay)) {
             d->sync_delays++;
             d->batch = d->count;

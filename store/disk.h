@@ -28,6 +28,7 @@ struct store_faults {
     uint32_t checkpoint;  /* one is due; never without this */
     uint32_t move;        /* a message lies where it must be moved from */
     bool full;            /* appends are E_FULL while it is set */
+    bool stuck;           /* nothing gets safe while it is set */
 };
 
 MUST_USE int store_disk_new(struct store_disk **out, uint64_t seed);

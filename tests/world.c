@@ -91,6 +91,7 @@ struct world {
     uint64_t login_delay_ms;
     unsigned logins_max;     /* that wait; 0: no limit */
     struct store_disk *disk; /* NULL: nothing is kept */
+    bool disk_waits;         /* nothing gets safe: what waits for that does not move */
     bool shuffle;
 };
 
@@ -410,6 +411,7 @@ struct core *world_core(struct world *w, unsigned shard) { return w->shards[shar
 struct core_config *world_config(struct world *w) { return &w->cfg; }
 uint64_t world_now(const struct world *w) { return w->now_ms; }
 void world_shuffle(struct world *w, bool on) { w->shuffle = on; }
+void world_disk_waits(struct world *w, bool on) { w->disk_waits = on; }
 void world_max_clients(struct world *w, unsigned most) { w->clients_max = most; }
 
 void world_user(struct world *w, struct bytes name, struct bytes password, uint64_t lasts_ms)
@@ -659,7 +661,7 @@ static bool turn(struct world *w, unsigned shard)
         output(c); /* writable again */
         moved = true;
     }
-    moved |= core_settle(core);
+    moved |= core_settle(core) && !w->disk_waits;
     moved |= mail_out(w, shard);
     unsigned events;
     for (struct cconn *ready; (ready = core_next_ready(core, &events)) != NULL; moved = true)

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { REPEAT_MAX = 100000 };
+enum { REPEAT_MAX = 100000, POLLS_TO_WRITE = 32 };
 
 bool talk_fail(struct talk *t, const char *fmt, ...)
 {
@@ -224,6 +224,26 @@ static bool broker_publishes(struct talk *t, const struct fields *words)
     return true;
 }
 
+static void disk_set(struct talk *t, bool stuck)
+{
+    const struct store_faults faults = {.sync_delay = 300, .fetch_delay = 300, .stuck = stuck};
+    store_disk_faults(t->disk, &faults);
+    t->disk_waits = stuck;
+    if (t->world) world_disk_waits(t->world, stuck);
+}
+
+/* The disk writes nothing from now on, or again. */
+static bool disk(struct talk *t, const struct fields *words)
+{
+    bool stuck = word_is(words, 1, "waits");
+    if (t->disk == NULL) return talk_fail(t, "the conversation wants a line: disk");
+    if (words->count != 2 || (!stuck && !word_is(words, 1, "writes")))
+        return talk_fail(t, "the disk waits or writes");
+    disk_set(t, stuck);
+    talk_settle(t);
+    return true;
+}
+
 /* Clients notice that it is gone and know what to do. */
 static bool broker_again(struct talk *t, const struct fields *words, bool crashes)
 {
@@ -234,10 +254,14 @@ static bool broker_again(struct talk *t, const struct fields *words, bool crashe
     if (down && !duration_read(down->text, &ms)) return talk_fail(t, "down wants a duration");
     if (t->disk == NULL) return talk_fail(t, "the conversation wants a line: disk");
     unsigned count = shards ? (unsigned)shards->number : world_shards(t->world);
+    /* A log writes by itself what it was given; this one when it is polled. */
+    unsigned turns = t->disk_waits ? 0 : POLLS_TO_WRITE * world_shards(t->world);
+    while (turns-- > 0) world_step(t->world);
     if (crashes)
         world_crash(t->world, count, ms);
     else
         world_restart(t->world, count, ms);
+    disk_set(t, false);
     for (size_t i = 0; i < t->client_count; i++) client_lost(t, t->clients[i]);
     talk_settle(t);
     return true;
@@ -304,6 +328,7 @@ static bool statement(struct talk *t, const char *line)
     if (word_is(&words, 0, "not") && word_is(&words, 1, "logged"))
         return logged(t, &after_not, false);
     if (word_is(&words, 0, "broker")) return broker(t, &words);
+    if (word_is(&words, 0, "disk")) return disk(t, &words);
     if (word_is(&words, 0, "one") && word_is(&words, 1, "of")) return one_of(t, &words);
     return client_statement(t, &words);
 }
@@ -377,10 +402,9 @@ static bool check_end(struct talk *t)
 void talk_init(struct talk *t, const struct conversation *conv, unsigned version, unsigned shards,
                uint64_t seed, bool disk, bool verbose)
 {
-    const struct store_faults faults = {.sync_delay = 300, .fetch_delay = 300};
     *t = (struct talk){.conv = conv, .version = version, .verbose = verbose, .line = conv->line};
     if (disk && store_disk_new(&t->disk, seed) < 0) abort();
-    if (disk) store_disk_faults(t->disk, &faults);
+    if (disk) disk_set(t, false);
     t->world = world_new_on(t->disk, shards, NULL, seed);
     world_shuffle(t->world, shards > 1);
 }
