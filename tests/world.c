@@ -630,7 +630,10 @@ static void output(struct wconn *c)
 
 static void handle_event(struct wconn *c, unsigned events)
 {
-    if (events & CORE_EV_RESUME) c->paused = false;
+    if (events & CORE_EV_RESUME) { /* what it has sent meanwhile comes before what it gets */
+        c->paused = false;
+        (void)input(c->w, c);
+    }
     if (events & CORE_EV_CLOSE || (events & CORE_EV_OUTPUT && !c->output_waits)) output(c);
     if (!(events & CORE_EV_CLOSE)) return;
     core_conn_closed(c->core, 0);

@@ -145,6 +145,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->mail_waiters);
     list_init(&core->store_waiters);
     list_init(&core->login_waiters);
+    list_init(&core->entering);
     list_init(&core->conns);
     list_init(&core->fetching);
     list_init(&core->replays_dirty);

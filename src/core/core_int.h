@@ -129,7 +129,12 @@ struct session {
     uint8_t stream;        /* recovery: the shard that it was on */
 };
 
-enum conn_state { CONN_NEW, CONN_UP, CONN_CLOSING };
+enum conn_state {
+    CONN_NEW,
+    CONN_ENTERING, /* accepted; CONNACK lies in `out` until the log has what it says */
+    CONN_UP,
+    CONN_CLOSING,
+};
 enum login_state {
     LOGIN_NONE,
     LOGIN_ASKED,    /* core_env.login has not answered yet */
@@ -174,7 +179,7 @@ struct cconn {
     struct list fetching;    /* in core->fetching */
     struct list waiters;     /* publishers (cconn.waiting) that wait until this reader has room */
     struct list waiting;     /* in a reader's waiters, core->mail_waiters, ->store_waiters or
-                                ->login_waiters */
+                                ->login_waiters, ->entering */
     struct cconn *waits_for; /* the reader in whose waiters it is, if it is in one's */
     struct remote_waiter *remote_waiters;
     uint32_t remote_waiter_count;
@@ -292,7 +297,7 @@ struct pending {
     session_id session;
     uint32_t epoch; /* of the session; of a SUBACK: its fence */
     uint16_t packet_id;
-    uint8_t type; /* of the packet to send: an acknowledgement, SUBACK, PUBLISH, or 0: none */
+    uint8_t type; /* of the packet to send: an acknowledgement, SUBACK, CONNACK, PUBLISH, 0: none */
     uint8_t reason;
     bool duplicate; /* a queue or a history has had the message before */
     bool route;     /* blob is to be routed first; see publish_stored() */
@@ -342,7 +347,7 @@ struct core {
     uint32_t slot_count, slot_free;
     struct histories *histories; /* history.c; NULL: there are none */
     struct list replays_dirty;
-    struct list ready, congested, mail_waiters, store_waiters, login_waiters, conns;
+    struct list ready, congested, mail_waiters, store_waiters, login_waiters, entering, conns;
     struct trie trie;
     uint64_t generation;     /* of the subscriptions: a change makes every cached route stale */
     uint64_t acl_generation; /* of cfg.acl: a change makes every remembered verdict stale */
@@ -465,6 +470,10 @@ static inline bool conn_window_open(const struct cconn *c)
 
 /* ---- connect.c ---- */
 int conn_handle_connect(struct cconn *c, struct bytes body);
+/* CONNACK, which was withheld, goes out, and what the client has sent meanwhile is read. */
+void conn_enter(struct cconn *c);
+/* The log does not take it in time: refused after all. */
+void conn_enter_failed(struct cconn *c);
 /* CONNACK with a failure, then the end; 0. */
 int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why);
 

@@ -124,7 +124,8 @@ static void pending_release(struct core *core, struct pending *w)
         conn_ready(c, CORE_EV_OUTPUT);
     if (c == NULL || s->epoch != w->epoch) return;
     if (w->type == MQTT_PUBACK) c->inbound--; /* QoS 2 is counted by in2, up to PUBREL */
-    if (c->state != CONN_UP) return;
+    if (w->type == MQTT_CONNACK && c->state == CONN_ENTERING) conn_enter(c);
+    if (c->state != CONN_UP || w->type == MQTT_CONNACK) return;
     if (w->type == MQTT_PUBLISH)
         deliver_held(c, w->packet_id);
     else if (w->duplicate)
@@ -153,7 +154,7 @@ void pending_journal(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t
     if (pending_push(c->core, w) < 0)
         conn_end(c, MQTT_SERVER_BUSY, "disconnected: out of memory");
     else
-        c->session->unsafe_count++;
+        c->session->unsafe_count += type != MQTT_CONNACK;
 }
 
 int pending_fence(struct core *core, uint32_t token)

@@ -309,13 +309,15 @@ static void on_connack(struct client *c, struct bytes body)
     if (m.session_present && c->session) {
         c->session->known |= c->session->doubt;
         c->session->doubt = false;
+        client_known(c); /* it is answered when that is safe */
         fault_resumed(c);
         resend(c);
         return;
     }
     session_end(c);
-    c->older |= c->clean; /* whatever there was */
     session_begin(c);
+    client_known(c);
+    c->older = false; /* whatever there was */
 }
 
 void client_drop(struct client *c)
