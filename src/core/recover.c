@@ -537,13 +537,6 @@ static void on_in2_done(struct recovery *r, struct session *s, struct rd *rd)
 
 /* ---- snapshots ---- */
 
-static void on_snap(struct recovery *r, unsigned stream, struct rd *rd)
-{
-    struct snap *snap = &r->snaps[stream];
-    snap->sid = mail_u64(rd);
-    snap->known = snap->skipping = find(r, snap->sid) != NULL;
-}
-
 static void on_snap_state(struct recovery *r, unsigned stream, struct rd *rd)
 {
     (void)rd;
@@ -588,6 +581,14 @@ static void snap_finish(struct recovery *r, struct snap *snap)
     outq_trim(&snap->older);
     snap->sid = 0;
     snap->known = snap->skipping = false;
+}
+
+static void on_snap(struct recovery *r, unsigned stream, struct rd *rd)
+{
+    struct snap *snap = &r->snaps[stream];
+    snap_finish(r, snap); /* of a session that ended in the middle of its own */
+    snap->sid = mail_u64(rd);
+    snap->known = snap->skipping = find(r, snap->sid) != NULL;
 }
 
 static void on_snap_end(struct recovery *r, unsigned stream, struct rd *rd)
