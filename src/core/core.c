@@ -106,7 +106,7 @@ static void core_destroy(struct core *core)
     mem_free(core->deliveries);
     if (core->trie.root) trie_fini(&core->trie);
     filter_store_free(&core->filters);
-    for (unsigned i = 0; i < CORE_MAX_SHARDS; i++) buf_fini(&core->mail[i].buf);
+    mailbox_free(core);
     for (uint32_t i = 0; i < core->spare_count; i++) buf_fini(&core->spare[i]);
     for (uint32_t i = 0; i < core->subid_set_count; i++) mem_free(core->subid_sets[i]);
     for (int i = 0; i < SCRATCH_COUNT; i++) mem_free(core->scratches[i].p);
@@ -165,7 +165,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     settings.seed = seed;
     core->filters = filter_store_new(&settings);
     if (core->filters == NULL || trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
-        retain_new(&core->retain, seed, retained_release, core) < 0 ||
+        retain_new(&core->retain, seed, retained_release, core) < 0 || mailbox_init(core) < 0 ||
         histories_configure(core) < 0) {
         core_destroy(core);
         return E_NOMEM;
@@ -200,7 +200,6 @@ void core_free(struct core **core_ptr)
     wqueue_free_all(core);
     dead_free(core);
     delayed_free(core);
-    mailbox_free(core);
     pending_free(core);
     interest_free(core);
     histories_free(core);
@@ -222,6 +221,7 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
 {
     core->now_ms = max_u64(now_ms, core->now_ms);
     core->wall_ms = wall_ms;
+    mailbox_refill(core);
     if (timers_next(&core->timers) <= core->now_ms || core->timers.now_ms + 1000 < core->now_ms)
         timers_run(&core->timers, core->now_ms, core);
     conn_congested_tick(core);
@@ -236,7 +236,8 @@ uint64_t core_next_due(const struct core *core)
 {
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
-    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) ||
+    bool is_short = core->mail_short || !core_flushed(core);
+    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) || is_short ||
         wqueue_has_work(core) || dead_has_work(core) || delayed_has_work(core))
         return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));

@@ -269,7 +269,8 @@ bool core_message_topic(struct bytes body, struct bytes *topic, uint64_t *time_m
 
 /* ---- mail between cores ---- */
 
-/* Moves the bytes for shard dst, if any, into *out (the caller's from then on). */
+/* Moves the bytes for shard dst, if any, into *out (the caller's from then on).  None are there
+ * while what this core did is not in the log: core_flushed(). */
 bool core_mail_take(struct core *core, unsigned dst, struct buf *out);
 /* Gives an emptied buffer back for reuse, or frees it. */
 void core_mail_recycle(struct core *core, struct buf *empty);

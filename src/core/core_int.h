@@ -25,6 +25,7 @@ enum {
     SPARE_BUFS = 128,        /* drained output buffers kept for the next connection */
     SPARE_CAP = 256 * 1024,
     MAIL_SOFT = 256 * 1024,   /* bytes to one shard above which publishers wait */
+    MAIL_RESERVE = 32 * 1024, /* bytes for letters to one shard when there is no memory */
     RETAIN_SLICE = 64 * 1024, /* bytes of retained messages in one answer to another shard */
     RETAIN_BUDGET = 4096,     /* topics looked at in one step of a retained job */
     SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
@@ -329,8 +330,10 @@ struct scratch {
     size_t cap;
 };
 
-struct outbox { /* mail to one shard */
+struct outbox {       /* mail to one shard */
     struct buf buf;
+    struct buf reserve; /* for when there is no memory; without any while that is in use */
+    struct buf more;    /* what was the reserve: letters that come after those in buf */
 };
 
 struct core {
@@ -369,6 +372,8 @@ struct core {
     struct member **members; /* member's side, by index */
     uint32_t member_count, member_serial, member_free;
     struct outbox mail[CORE_MAX_SHARDS];
+    uint32_t mail_short; /* outboxes without a reserve: until they have one no client is read */
+    uint64_t interest_lost; /* shards of which we could not note all that they are interested in */
     struct buf spare[SPARE_BUFS];
     uint32_t spare_count;
     struct pending *pending; /* ring, by sequence */

@@ -41,7 +41,9 @@ enum mail_kind {
 };
 
 /* Starts a letter of at most `size` bytes after its head; write the fields with mail_put_*, then
- * mail_end().  NULL without memory: the letter is lost and counted (dropped_no_memory). */
+ * mail_end().  Without memory it goes into a reserve, and no client is read until there is another.
+ * NULL: it is larger than that, or the second in one turn: lost and counted (dropped_no_memory).
+ * Messages of clients are looked at with mail_room() before anything is done with them. */
 uint8_t *mail_begin(struct core *core, unsigned dst, enum mail_kind kind, size_t size);
 void mail_end(struct core *core, unsigned dst, uint8_t *end);
 
@@ -93,6 +95,13 @@ void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned
 void mail_pause(struct core *core, unsigned dst, enum mail_kind kind, session_id publisher,
                 session_id reader);
 bool mail_full(const struct core *core, unsigned dst); /* publishers should wait */
+/* Whether a letter of that size can be posted to each of these shards (a bit each). */
+bool mail_room(struct core *core, uint64_t shards, size_t size);
+/* All shards that a message of this topic is mailed to. */
+uint64_t mail_shards(const struct core *core, const struct pub *p, const struct route *r);
+MUST_USE int mailbox_init(struct core *core);
+/* Once a turn: outboxes whose reserve was used get another. */
+void mailbox_refill(struct core *core);
 void mailbox_free(struct core *core);
 void mailbox_self(struct core *core); /* delivers what this shard has posted to itself */
 

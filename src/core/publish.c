@@ -134,6 +134,16 @@ static void pending_release(struct core *core, struct pending *w)
         conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
 }
 
+/* Whether what is to be routed now can be posted. */
+static bool may_release(struct core *core, const struct pending *w)
+{
+    struct pub p;
+    if (LIKELY(!w->route || core->shards == 1)) return true;
+    pub_of_blob(core, w->blob, &p);
+    uint64_t shards = mail_shards(core, &p, route_get(core, p.topic, p.hash));
+    return mail_room(core, shards, mail_pub_size(&p));
+}
+
 static int pending_push(struct core *core, struct pending w)
 {
     int rc = pending_room(core);
@@ -215,6 +225,7 @@ bool core_settle(struct core *core)
     uint64_t safe = core->polled = store_poll(core->store);
     while (core->pending_count && pending_at(core, 0)->seq <= safe) {
         struct pending w = *pending_at(core, 0);
+        if (!may_release(core, &w)) break;
         core->pending_head = (core->pending_head + 1) & (core->pending_cap - 1);
         core->pending_count--;
         pending_release(core, &w);
@@ -601,6 +612,8 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
+    uint64_t shards = rc == 0 ? mail_shards(core, &in.pub, in.route) : 0;
+    if (UNLIKELY(shards) && !mail_room(core, shards, mail_pub_size(&in.pub))) return E_AGAIN;
     bool later = false;
     if (rc == 0 && UNLIKELY(in.route->queued) && in.delay_ms == 0)
         rc = check_queues(c, &in, &later);

@@ -357,6 +357,15 @@ bool rjobs_step(struct cconn *c)
 
 /* ---- mail ---- */
 
+static void post_done(struct core *core, unsigned dst, const struct ask *a, struct bytes after,
+                      bool more)
+{
+    uint8_t *d = mail_begin(core, dst, MAIL_RETAIN_DONE, 32 + after.n);
+    if (d == NULL) return;
+    d = mail_put_u32(mail_put_u32(mail_put_u64(d, a->session), a->job), more);
+    mail_end(core, dst, mail_put_bytes(d, after));
+}
+
 static void on_ask(struct core *core, unsigned src, struct rd *r)
 {
     session_id session = mail_u64(r);
@@ -364,7 +373,10 @@ static void on_ask(struct core *core, unsigned src, struct rd *r)
     struct bytes filter = mail_bytes(r), cursor = mail_bytes(r);
     ASSERT(rd_ok(r));
     struct ask *a = mem_alloc(sizeof *a + filter.n + cursor.n);
-    if (a == NULL) return;
+    if (a == NULL) { /* nothing for now: it asks again */
+        post_done(core, src, &(struct ask){.session = session, .job = job}, cursor, true);
+        return;
+    }
     *a = (struct ask){.src = src,
                       .session = session,
                       .job = job,
@@ -455,10 +467,7 @@ static void answer(struct core *core, const struct ask *a)
         if (rc == 0 && answer_one(core, a, &item) == E_AGAIN) break; /* asked for again */
         if (rc != E_NOTFOUND) after = item.topic;
     }
-    uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_DONE, 32 + after.n);
-    if (d == NULL) return;
-    d = mail_put_u32(mail_put_u32(mail_put_u64(d, a->session), a->job), rc != E_NOTFOUND);
-    mail_end(core, a->src, mail_put_bytes(d, after));
+    post_done(core, a->src, a, after, rc != E_NOTFOUND);
 }
 
 bool core_mail_asks(const struct core *core) { return core->asks != NULL; }

@@ -10,6 +10,7 @@
 #include "core/core_int.h"
 #include "core/dead.h"
 #include "core/journal.h"
+#include "core/mailbox.h"
 #include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
@@ -75,7 +76,8 @@ static void will_send(struct session *s, bool ends)
     p.remote = r->remote;
     p.history = r->history;
     p.queued = r->queued;
-    int rc = p.retain || r->durable || r->history || r->queued ? pub_store(core, &p) : 0;
+    int rc = ends || mail_room(core, mail_shards(core, &p, r), mail_pub_size(&p)) ? 0 : E_AGAIN;
+    if (rc == 0 && (p.retain || r->durable || r->history || r->queued)) rc = pub_store(core, &p);
     bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;
     if (rc == E_NOMEM) {
         core->stats.publish_dropped++;
