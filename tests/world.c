@@ -23,6 +23,8 @@ enum {
     PORT = 1883,
     CONNECT_LIMIT = 65536, /* as src/core/input.c */
     RUN_TURNS_MAX = 4000000,
+    MAIL_STAYS_ONE_IN = 60, /* turns in which there is some */
+    MAIL_STAYS_MOST = 200,  /* turns */
 };
 static const uint64_t WALL_START_MS = 1700000000000;
 
@@ -73,6 +75,7 @@ struct wshard {
     struct core *core;
     struct store *store;
     struct list inbox[CORE_MAX_SHARDS]; /* letters, by sender */
+    unsigned stays[CORE_MAX_SHARDS];    /* turns for which they are not read */
 };
 
 struct world {
@@ -572,12 +575,24 @@ static bool logins_answer(struct world *w, unsigned shard)
     return moved;
 }
 
+/* Now and then the mail of one shard takes very long. */
+static bool mail_stays(struct world *w, struct wshard *s, unsigned src)
+{
+    if (!w->shuffle || list_empty(&s->inbox[src])) return false;
+    if (s->stays[src]) return --s->stays[src] > 0;
+    if (rng_below(&w->rng, MAIL_STAYS_ONE_IN) == 0)
+        s->stays[src] = (unsigned)rng_below(&w->rng, MAIL_STAYS_MOST);
+    return s->stays[src] > 0;
+}
+
 static bool mail_in(struct world *w, struct wshard *s, bool all)
 {
     bool moved = false;
     for (unsigned src = 0; src < w->shard_count; src++) {
+        bool stays = !all && mail_stays(w, s, src);
         while (!list_empty(&s->inbox[src])) {
             moved = true; /* what stays for a later turn moves then */
+            if (stays) break;
             if (!all && w->shuffle && rng_below(&w->rng, 3) == 0) break;
             struct letter *l = CONTAINER_OF(s->inbox[src].next, struct letter, link);
             list_del(&l->link);

@@ -286,6 +286,7 @@ static void start(struct core *core, struct checkpoint *cp, uint64_t begin)
     cp->delayed = false;
     cp->after_len = 0;
     cp->asked = false;
+    core->drops_wait = core->journal_torn;
     core->journal_torn = false; /* what is lost from now on asks for the next one */
 }
 

@@ -382,6 +382,7 @@ struct core {
     bool keeps;                /* the store does */
     bool journaling;           /* and we are not being recovered or freed */
     bool journal_torn;         /* an entry could not be written: a checkpoint is due */
+    bool drops_wait; /* since then; until one that was begun later counts, for sure */
     struct buf journal;        /* entries of this turn */
     uint64_t journal_seq;      /* of the last that was stored */
     uint64_t polled;           /* what store_poll() said last */

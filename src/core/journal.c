@@ -22,7 +22,7 @@ uint8_t *journal_put(struct core *core, enum journal_kind kind, size_t size)
     uint8_t *d = size < ENTRY_MAX ? buf_reserve(b, (uint32_t)(HEAD + size)) : NULL;
     if (d == NULL) {
         core->stats.dropped_no_memory++;
-        core->journal_torn = true;
+        core->journal_torn = core->drops_wait = true;
         return NULL;
     }
     core->journal_ordered |= is_ordered(kind);

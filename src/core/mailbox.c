@@ -151,6 +151,16 @@ unsigned mail_get_pub(struct rd *r, struct pub *p)
     return h.flags;
 }
 
+void mail_hold(struct core *core, const struct pub *p)
+{
+    if (core->keeps && p->seq) (void)store_hold(core->store, p->seq, NULL);
+}
+
+void mail_held(struct core *core, const struct pub *p)
+{
+    if (core->keeps && p->seq) core_drop(core, p->seq);
+}
+
 void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags)
 {
     uint8_t *d = mail_begin(core, dst, MAIL_PUBLISH, mail_pub_size(p));
@@ -233,7 +243,7 @@ void core_mail_in(struct core *core, unsigned src, struct bytes mail)
     }
 }
 
-static bool take(struct core *core, unsigned dst, struct buf *out)
+bool mail_take(struct core *core, unsigned dst, struct buf *out)
 {
     struct outbox *o = &core->mail[dst];
     struct buf *b = buf_len(&o->buf) ? &o->buf : &o->more;
@@ -248,7 +258,7 @@ static bool take(struct core *core, unsigned dst, struct buf *out)
 /* What a letter is about must be before what its reader does, also in the log. */
 bool core_mail_take(struct core *core, unsigned dst, struct buf *out)
 {
-    return core_flushed(core) && take(core, dst, out);
+    return core_flushed(core) && mail_take(core, dst, out);
 }
 
 void core_mail_recycle(struct core *core, struct buf *empty)
@@ -269,7 +279,7 @@ size_t core_mail_pending(const struct core *core, unsigned dst)
 void mailbox_self(struct core *core)
 {
     struct buf b;
-    while (take(core, core->shard, &b)) {
+    while (mail_take(core, core->shard, &b)) {
         core_mail_in(core, core->shard, buf_view(&b));
         core_mail_recycle(core, &b);
     }

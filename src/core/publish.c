@@ -214,6 +214,7 @@ void core_flush(struct core *core)
 {
     replays_flush(core);
     if (core->journaling && (buf_len(&core->journal) || core->unsealed_count)) journal_flush(core);
+    if (core_flushed(core) && !core->drops_wait) store_release(core->store);
     store_flush(core->store);
 }
 

@@ -17,6 +17,8 @@
 #include "core/retained.h"
 #include "core/share.h"
 
+enum { FLUSH_TRIES = 1000000 };
+
 /* A message whose routing is not complete. */
 struct tail {
     uint64_t seq, sid;
@@ -787,7 +789,19 @@ static void begin(struct core *core)
     dead_begin(core);
 }
 
-/* Until nobody has mail for another.  A core's journal has its place before its mail is read. */
+/* A core's journal has its place before its mail is read; unless there is no space for it. */
+static void settle(struct core *core)
+{
+    struct store_stats stats;
+    (void)core_settle(core);
+    for (int i = 0; i < FLUSH_TRIES && !core_flushed(core); i++) {
+        store_stats(core->store, &stats);
+        if (stats.full) return;
+        (void)core_settle(core);
+    }
+}
+
+/* Until nobody has mail for another. */
 static void exchange(struct core *const *cores, unsigned count)
 {
     struct buf b;
@@ -795,8 +809,8 @@ static void exchange(struct core *const *cores, unsigned count)
         moved = false;
         for (unsigned i = 0; i < count * count; i++) {
             struct core *from = cores[i / count], *to = cores[i % count];
-            if (to == cores[0]) (void)core_settle(from);
-            while (core_mail_take(from, to->shard, &b)) {
+            if (to == cores[0]) settle(from);
+            while (mail_take(from, to->shard, &b)) {
                 core_mail_in(to, from->shard, buf_view(&b));
                 core_mail_recycle(to, &b);
                 moved = true;

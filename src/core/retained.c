@@ -402,6 +402,7 @@ static void on_msg(struct core *core, struct rd *r)
     struct rjob *job = job_find(s, mail_u32(r));
     struct pub p;
     (void)mail_get_pub(r, &p);
+    mail_held(core, &p);
     if (job == NULL || is_stale(job, p.hash) || !job_wants(core, job, &p)) return;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, p.qos);
     deliver_answer(core, &p, s, qos, job->subid);
@@ -446,9 +447,11 @@ static int answer_one(struct core *core, const struct ask *a, const struct retai
     struct pub p;
     pub_of_blob(core, b, &p);
     uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_MSG, 16 + mail_pub_size(&p));
-    if (d)
+    if (d) {
         mail_end(core, a->src,
                  mail_put_pub(mail_put_u32(mail_put_u64(d, a->session), a->job), &p, 0));
+        mail_hold(core, &p);
+    }
     blob_unref(b);
     return 0;
 }

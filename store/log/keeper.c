@@ -1,13 +1,11 @@
 /* The keeper: everything of the log that takes long and that nobody should wait for.  It prepares
  * the next segment ahead, so that an append never meets a full disk; writes checkpoints; frees what
  * is older and not held; marks what is held by few. */
-#include "base/clock.h"
 #include "store/log/log_int.h"
 
 #include <errno.h>
 
 enum {
-    SETTLE_MS = 500,           /* longer than a turn of any core */
     SPARSE_COUNT = 8,          /* so many sparse segments before any is vacated */
     SPARSE_SHARE = 10,         /* sparse: fewer than one reference for so many messages */
     CHECKPOINT_MIN = 64 << 20, /* bytes between checkpoints that nobody configured */
@@ -190,12 +188,15 @@ bool door_checkpoint_due(const struct store *st)
 
 /* ---- what is old ---- */
 
+/* See struct live; acquire: pairs with add() in segments.c. */
 static uint64_t held(const struct seglog *log, const struct segment *s)
 {
-    uint64_t n = 0;
+    uint64_t given = 0, taken = 0;
     for (unsigned i = 0; i < log->door_count; i++)
-        n += atomic_load_explicit(&s->doors[i].held, memory_order_relaxed);
-    return n;
+        given += atomic_load_explicit(&s->doors[i].given, memory_order_acquire);
+    for (unsigned i = 0; i < log->door_count; i++)
+        taken += atomic_load_explicit(&s->doors[i].taken, memory_order_acquire);
+    return taken - given;
 }
 
 /* Counted by the doors in this run, or by recovery or the index. */
@@ -241,20 +242,15 @@ static void mark_sparse(struct seglog *log)
 }
 
 /* Whether nobody holds any of it, and that will still be so after a crash: why the last reference
- * was dropped (a retained message was replaced, a delivery acknowledged) is in the log, safely.  A
- * core appends its reasons when its turn ends, a moment after it has dropped. */
-static bool is_free(struct seglog *log, struct segment *s, uint64_t now_ms)
+ * was given (a retained message was replaced, a delivery acknowledged) is in the log, safely.  It
+ * was appended before store_release(). */
+static bool is_free(struct seglog *log, struct segment *s)
 {
     if (!is_old(log, s) || held(log, s) > 0) {
-        s->free_ms = 0;
+        s->free_end = 0;
         return false;
     }
-    if (s->free_ms == 0) {
-        s->free_ms = now_ms;
-        s->free_end = UINT64_MAX;
-    }
-    if (now_ms < s->free_ms + SETTLE_MS) return false;
-    if (s->free_end == UINT64_MAX) s->free_end = atomic_load(&log->reserved);
+    if (s->free_end == 0) s->free_end = atomic_load(&log->reserved);
     return atomic_load(&log->durable) >= s->free_end;
 }
 
@@ -262,13 +258,12 @@ static bool is_free(struct seglog *log, struct segment *s, uint64_t now_ms)
 static bool sweep(struct seglog *log)
 {
     bool again = false;
-    uint64_t now_ms = clock_mono_ms();
     if (atomic_load(&log->freeable) == 0) return false; /* nobody holds before the first one */
     for (size_t i = log->segment_count; i-- > 0;) {
-        if (is_free(log, log->segments[i], now_ms))
+        if (is_free(log, log->segments[i]))
             segment_retire(log, i);
         else
-            again |= log->segments[i]->free_ms > 0;
+            again |= log->segments[i]->free_end > 0;
     }
     segments_bury(log);
     mark_sparse(log);

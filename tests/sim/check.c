@@ -64,8 +64,11 @@ const struct rec *may_get(const struct sim *sim, const struct client *c, const s
         if (c->no_local && m->publisher == c->index) continue; /* [MQTT-3.8.3-3] */
         if (qos == min_u64(m->qos, r->qos)) return r;
         /* A will for which the store has no room is not stored, and so not exactly once; nor is
-         * what a group had before its first durable member came. */
-        bool is_unstored = sim->disk && (m->is_will || r->shared);
+         * what a group had before its first durable member came, nor, for want of room, what
+         * another shard has mailed before it knew of the subscription. */
+        bool is_late = r->granted == 0 || r->granted >= m->sent;
+        bool no_room = sim->faults.again || sim->faults.full;
+        bool is_unstored = sim->disk && (m->is_will || r->shared || (is_late && no_room));
         if (is_unstored && qos == 1 && m->qos == 2 && r->qos == 2) return r;
     }
     return NULL;
