@@ -118,6 +118,7 @@ static int snapshot(struct checkpoint *cp, struct session *s)
     journal_meta(s);
     put_subs(s);
     put_window(s);
+    rjobs_journal(s);
     if (s->full) journal_full(s, 0);
     put_mark(s, J_SNAP_STATE);
     cp->queue = s->id;

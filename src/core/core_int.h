@@ -79,6 +79,9 @@ struct rjob {
     uint8_t *cursor; /* topic to go on after, owned */
     uint64_t *stale; /* topics (hash) whose newer message went out live meanwhile, or NULL */
     uint32_t stale_count;
+    uint64_t *given; /* sequences that it has given or that went out live, if the journal is to know
+                        (rjob_log.c); the first ones, of before a recovery, in order */
+    uint32_t given_count, given_cap, given_sorted;
     uint8_t filter[];
 };
 

@@ -280,6 +280,8 @@ static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t
         room_again(s, &item);
     else if (p->unasked && item_seq(core, &item))
         journal_queued(s, &item);
+    if (UNLIKELY(s->rjobs) && p->unasked && qos > 0 && flags & OUTQ_RETAIN)
+        rjobs_note_given(s, p->seq);
     struct cconn *c = s->conn;
     if (c == NULL || c->state != CONN_UP) return;
     /* Who publishes to itself must go on being read: its acknowledgements drain the queue. */
@@ -373,6 +375,7 @@ static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq, 
         e->flags |= OUTQ_STORED | OUTQ_LOGGED;
         (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
         journal_sent(s, e, seq, replay);
+        if (UNLIKELY(s->rjobs) && e->flags & OUTQ_RETAIN && !replay) rjobs_note_given(s, seq);
         if (e->state == INFLIGHT_WAIT_PUBACK) return false;
     } else if (!share_in_flight(s->core, e, seq)) {
         return false;
@@ -431,7 +434,8 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
     struct cconn *c = s->conn;
     if (UNLIKELY(is_of_other_stream(core, s))) return;
     if (UNLIKELY(qos == 2 && p->seq == 0 && s->logged)) qos = 1; /* exactly once needs the log */
-    if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
+    if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE)))
+        rjobs_note_live(s, p->hash, p->seq);
     if (UNLIKELY(core->cfg.acl != NULL) && c && !access_may(c, p->topic, p->hash, ACL_READ)) {
         deny(core, p, s, qos, flags, subid);
         return;

@@ -151,10 +151,10 @@ void journal_sent(const struct session *s, const struct inflight_entry *e, uint6
     journal_put_end(core, replay ? mail_put_u64(d, replay) : d);
 }
 
-void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id)
+void journal_id(const struct session *s, enum journal_kind kind, uint32_t id)
 {
     uint8_t *d = put_sid(s, kind, 4);
-    if (d) journal_put_end(s->core, mail_put_u32(d, packet_id));
+    if (d) journal_put_end(s->core, mail_put_u32(d, id));
 }
 
 void journal_drop(const struct session *s, uint64_t seq)

@@ -414,7 +414,10 @@ static void on_sent(struct recovery *r, struct session *s, struct rd *rd)
         struct outq_item said = get_options(r, s, rd);
         if (!queued) item = said;
         if (!queued && seq) item.ref = store_hold(core->store, seq, NULL);
-        if (rd_left(rd)) replay_restore_sent(s, mail_u64(rd), seq);
+        if (rd_left(rd))
+            replay_restore_sent(s, mail_u64(rd), seq);
+        else if (!queued && item.flags & OUTQ_RETAIN)
+            rjobs_note_given(s, seq);
     }
     enum inflight_state state = seq == 0        ? INFLIGHT_WAIT_PUBCOMP
                                 : item.qos == 1 ? INFLIGHT_WAIT_PUBACK
@@ -490,6 +493,7 @@ static void on_queued(struct recovery *r, struct session *s, struct rd *rd)
     struct outq_item item = get_options(r, s, rd);
     item.size = size & ((1u << 27) - 1);
     s->full = false;
+    if (item.flags & OUTQ_RETAIN && item.qos > 0) rjobs_note_given(s, seq);
     queue_put(r, &s->queue, item, seq);
 }
 
@@ -535,6 +539,20 @@ static void on_in2_done(struct recovery *r, struct session *s, struct rd *rd)
 {
     (void)r;
     (void)pidset_del(&s->in2, (uint16_t)mail_u32(rd));
+}
+
+static void on_asks(struct recovery *r, struct session *s, struct rd *rd)
+{
+    if (rjob_restore(s, rd) < 0) r->rc = E_NOMEM;
+}
+
+static void on_asked(struct recovery *r, struct session *s, struct rd *rd)
+{
+    uint32_t id = mail_u32(rd);
+    struct rjob *job = s->rjobs;
+    (void)r;
+    while (job && job->id != id) job = job->next;
+    if (job) rjob_end(s, job);
 }
 
 /* ---- snapshots ---- */
@@ -629,7 +647,8 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         [J_REC] = on_rec,         [J_ACKED] = on_acked,   [J_DROP] = on_drop,
         [J_QUEUED] = on_queued,   [J_IN2] = on_in2,       [J_IN2_DONE] = on_in2_done,
         [J_BACKLOG] = on_backlog, [J_FULL] = on_full,     [J_ROOM] = on_room,
-        [J_MOVED] = on_moved,     [J_REPLAY] = on_replay,
+        [J_MOVED] = on_moved,     [J_REPLAY] = on_replay, [J_ASKS] = on_asks,
+        [J_ASKED] = on_asked,
     };
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
     if (kind >= J_QUEUE && kind <= J_QDEDUP) {
@@ -708,6 +727,7 @@ static void session_awake(struct session *s)
     }
     if (due != UINT64_MAX) timer_arm(&core->timers, &s->timer, due);
     session_unsent_all(s);
+    rjobs_recovered(s);
 }
 
 /* What happened long ago is not to be counted again; what is there now is. */

@@ -193,7 +193,7 @@ void rjobs_start(struct session *s)
         conn_ready(s->conn, CORE_EV_OUTPUT);
 }
 
-static void rjob_free(struct session *s, struct rjob *job)
+void rjob_end(struct session *s, struct rjob *job)
 {
     struct rjob **at = &s->rjobs;
     while (*at != job) at = &(*at)->next;
@@ -202,12 +202,13 @@ static void rjob_free(struct session *s, struct rjob *job)
     mem_free(job->filters);
     mem_free(job->cursor);
     mem_free(job->stale);
+    mem_free(job->given);
     mem_free(job);
 }
 
 void rjobs_free(struct session *s)
 {
-    while (s->rjobs) rjob_free(s, s->rjobs);
+    while (s->rjobs) rjob_end(s, s->rjobs);
 }
 
 void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant)
@@ -216,13 +217,14 @@ void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant)
     for (struct rjob *j = s->rjobs; j; j = next) {
         next = j->next;
         if (j->variant == variant && bytes_eq(bytes_of(j->filter, j->filter_len), filter))
-            rjob_free(s, j);
+            rjob_end(s, j);
     }
 }
 
-void rjobs_note_live(struct session *s, uint64_t hash)
+void rjobs_note_live(struct session *s, uint64_t hash, uint64_t seq)
 {
     for (struct rjob *j = s->rjobs; j; j = j->next) {
+        rjob_note_live(s, j, seq);
         if (j->stale == NULL) j->stale = mem_alloc(STALE_MAX * sizeof *j->stale);
         if (j->stale) j->stale[j->stale_count++ % STALE_MAX] = hash;
     }
@@ -254,7 +256,9 @@ static void next_shard(struct session *s, struct rjob *job)
 {
     job->cursor_len = 0;
     job->shard = (job->shard + 1) % s->core->shards;
-    if (++job->shards_done == s->core->shards) rjob_free(s, job);
+    if (++job->shards_done < s->core->shards) return;
+    rjob_journal_done(s, job);
+    rjob_end(s, job);
 }
 
 static void ask(struct session *s, struct rjob *job)
@@ -314,6 +318,7 @@ static bool step_local(struct cconn *c, struct rjob *job)
     }
     struct blob *b = NULL;
     const struct retained *m = rc == 0 ? retained_of(&item) : NULL;
+    if (m && (rjob_has_given(job, m->seq) || rjob_has_given(job, m->ref))) m = NULL;
     if (m && !access_may_read(c, item.topic)) { /* without fetching it */
         core->stats.denied_delivery++;
         m = NULL;
@@ -403,7 +408,8 @@ static void on_msg(struct core *core, struct rd *r)
     struct pub p;
     (void)mail_get_pub(r, &p);
     mail_held(core, &p);
-    if (job == NULL || is_stale(job, p.hash) || !job_wants(core, job, &p)) return;
+    if (job == NULL || is_stale(job, p.hash) || rjob_has_given(job, p.seq)) return;
+    if (!job_wants(core, job, &p)) return;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, p.qos);
     deliver_answer(core, &p, s, qos, job->subid);
     blob_unref(p.blob);
