@@ -38,6 +38,7 @@ enum {
     STALE_MAX = 256,          /* see struct rjob */
     REMOVED_SLOTS = 1024,     /* topics whose retained message was removed lately */
     STREAM_ANY = CORE_MAX_SHARDS,
+    OUTQ_SIZE_CAP = (1 << 27) - 1, /* bytes, of outq_item.size */
 };
 
 #define SUBID_SET_FLAG   0x80000000u
@@ -684,6 +685,8 @@ bool deliver_has_more(const struct cconn *c); /* a pull would find something */
 /* Queue length of a connected session above which its publishers wait. */
 uint32_t deliver_queue_soft(const struct core *core);
 void queue_item_release(struct core *core, const struct outq_item *item);
+/* Whether a message of that size is one too many for the limits of queues. */
+bool queue_full(const struct core *core, const struct session *s, size_t payload);
 /* The sequence of a queued message that the store keeps and the queue holds there; 0: none.  What a
  * group may ask back at any time is in memory as well. */
 static inline uint64_t item_seq(const struct core *core, const struct outq_item *item)

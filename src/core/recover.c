@@ -40,7 +40,7 @@ static uint64_t tail_hash(const void *elem, uint64_t seed)
     return hash_u64(((const struct tail *)elem)->seq, seed);
 }
 
-static struct session *find(const struct recovery *r, uint64_t sid)
+struct session *recover_find(const struct recovery *r, uint64_t sid)
 {
     uint64_t hash = hash_u64(sid, r->core->seed);
     struct session *s;
@@ -56,7 +56,7 @@ static void pub_of_body(const struct recovery *r, struct bytes body, uint64_t se
 {
     pub_of_bytes(r->core, body, seq, p); /* records are not aligned as it is */
     p->hash = hash_bytes(p->topic, r->core->seed);
-    p->from = sid ? find(r, sid) : NULL; /* for No Local */
+    p->from = sid ? recover_find(r, sid) : NULL; /* for No Local */
 }
 
 static void retain(const struct recovery *r, struct pub *p)
@@ -102,7 +102,7 @@ static void tail_del(struct recovery *r, struct tail *t)
 
 static void will_came(const struct recovery *r, uint64_t sid)
 {
-    struct session *s = find(r, sid);
+    struct session *s = recover_find(r, sid);
     if (s == NULL) return;
     mem_free(s->will);
     s->will = NULL;
@@ -117,7 +117,7 @@ static void on_message(struct recovery *r, const struct store_record *rec)
     if (flags & PREFIX_FROM) t.sid = mail_u64(&rd);
     if (flags & PREFIX_IN2) {
         uint16_t id = rd_u16(&rd);
-        struct session *s = find(r, t.sid);
+        struct session *s = recover_find(r, t.sid);
         if (s && pidset_add(&s->in2, id) == E_NOMEM) r->rc = E_NOMEM;
     }
     if (flags & PREFIX_WILL) will_came(r, t.sid);
@@ -216,6 +216,8 @@ static void tail_finish(struct recovery *r, struct tail *t)
 /* The run is over: what was under way between its shards arrives. */
 static void run_ends(struct recovery *r)
 {
+    r->ending = true;
+    doubts_judge(r);
     size_t count = 0, most = r->tails.count;
     struct tail **all = most ? mem_alloc(most * sizeof(struct tail *)) : NULL;
     if (most && all == NULL) {
@@ -229,6 +231,7 @@ static void run_ends(struct recovery *r)
     if (count) qsort(all, count, sizeof(struct tail *), by_seq);
     for (size_t i = 0; i < count; i++) tail_finish(r, all[i]);
     mem_free(all);
+    r->ending = false;
 }
 
 static void on_run(struct recovery *r, unsigned stream, struct rd *rd)
@@ -310,7 +313,7 @@ static void on_meta(struct recovery *r, unsigned stream, struct rd *rd)
     struct bytes id = mail_bytes(rd);
     struct core *core = r->core;
     if (core_home(id, core->shards, core->seed) != core->shard) return;
-    struct session *s = find(r, sid);
+    struct session *s = recover_find(r, sid);
     if (s == NULL && !(flags & META_NEW) && r->snaps[stream].sid != sid) return; /* one follows */
     if (s == NULL) s = session_restore(r, sid, id);
     if (s == NULL) return;
@@ -475,7 +478,7 @@ static void on_drop(struct recovery *r, struct session *s, struct rd *rd)
     queue_drop(r, s, mail_u64(rd));
 }
 
-static void queue_put(struct recovery *r, struct outq *q, struct outq_item item, uint64_t seq)
+void recover_queue(struct recovery *r, struct outq *q, struct outq_item item, uint64_t seq)
 {
     item.ref = store_hold(r->core->store, seq, NULL);
     item.flags |= OUTQ_STORED;
@@ -494,7 +497,7 @@ static void on_queued(struct recovery *r, struct session *s, struct rd *rd)
     item.size = size & ((1u << 27) - 1);
     s->full = false;
     if (item.flags & OUTQ_RETAIN && item.qos > 0) rjobs_note_given(s, seq);
-    queue_put(r, &s->queue, item, seq);
+    recover_queue(r, &s->queue, item, seq);
 }
 
 static bool queue_move(struct outq *q, uint64_t from, uint64_t to)
@@ -581,13 +584,13 @@ static void on_backlog(struct recovery *r, struct session *s, struct rd *rd)
             if (item.flags & OUTQ_SHARE) (void)get_options(r, s, &again);
             seq += rd_varint(rd);
         }
-        queue_put(r, older, item, seq);
+        recover_queue(r, older, item, seq);
     }
 }
 
 static void snap_finish(struct recovery *r, struct snap *snap)
 {
-    struct session *s = snap->known ? NULL : find(r, snap->sid);
+    struct session *s = snap->known ? NULL : recover_find(r, snap->sid);
     if (s) {
         outq_append(&snap->older, &s->queue);
         s->queue = snap->older;
@@ -608,7 +611,7 @@ static void on_snap(struct recovery *r, unsigned stream, struct rd *rd)
     struct snap *snap = &r->snaps[stream];
     snap_finish(r, snap); /* of a session that ended in the middle of its own */
     snap->sid = mail_u64(rd);
-    snap->known = snap->skipping = find(r, snap->sid) != NULL;
+    snap->known = snap->skipping = recover_find(r, snap->sid) != NULL;
 }
 
 static void on_snap_end(struct recovery *r, unsigned stream, struct rd *rd)
@@ -672,13 +675,14 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         return;
     }
     groups_entry(r, kind, rd);
-    struct session *s = find(r, mail_u64(rd));
+    struct session *s = recover_find(r, mail_u64(rd));
     if (s) of_session[kind](r, s, rd);
 }
 
 static void on_journal(struct recovery *r, const struct store_record *rec)
 {
     struct rd all = rd_of(rec->body);
+    doubts_end(r, rec->shard);
     while (r->rc == 0 && all.p < all.end) {
         uint32_t head = mail_u32(&all);
         struct rd one = rd_of(rd_take(&all, head >> 8));
@@ -771,6 +775,7 @@ int core_recover(struct core *core)
     for (size_t i = 0; r->tails.slots && i <= r->tails.mask; i++)
         mem_free((void *)(uintptr_t)(r->tails.slots[i] & 0xffffffffffffu)); /* after an error */
     groups_fini(r);
+    doubts_fini(r);
     ptrmap_fini(&r->tails);
     ptrmap_fini(&r->sessions);
     mem_free(r);
