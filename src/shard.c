@@ -47,7 +47,8 @@ static bool session_admit(void *ctx, bool always)
 {
     struct shard_set *set = ((struct shard *)ctx)->set;
     int64_t most = atomic_load_explicit(&set->max_clients, memory_order_relaxed);
-    bool refuse = atomic_load_explicit(&set->refuse_clients, memory_order_relaxed);
+    int pressure = atomic_load_explicit(&set->pressure, memory_order_relaxed);
+    bool refuse = pressure == CORE_PRESSURE_HARD;
     int64_t now = atomic_fetch_add_explicit(&set->clients, 1, memory_order_relaxed);
     if (always || (!refuse && (most < 0 || now < most))) return true;
     atomic_fetch_sub_explicit(&set->clients, 1, memory_order_relaxed);
@@ -322,6 +323,8 @@ static void turn(struct shard *s)
 {
     wait_for_work(s);
     core_tick(s->core, s->now_ms, clock_wall_ms());
+    core_pressure(
+        s->core, (enum core_pressure)atomic_load_explicit(&s->set->pressure, memory_order_relaxed));
     bool mail = mail_take(s);
     if (core_mail_asks(s->core)) {
         for (int i = 0; i < DRAIN_PASSES && mail_take(s); i++) {
@@ -545,9 +548,9 @@ void shards_limit(struct shard_set *set, const struct shard_limits *limits)
     atomic_store_explicit(&set->max_connections, limits->max_connections, memory_order_relaxed);
 }
 
-void shards_refuse_clients(struct shard_set *set, bool refuse)
+void shards_pressure(struct shard_set *set, enum core_pressure level)
 {
-    atomic_store_explicit(&set->refuse_clients, refuse, memory_order_relaxed);
+    atomic_store_explicit(&set->pressure, (int)level, memory_order_relaxed);
 }
 
 int64_t shards_connections(const struct shard_set *set)

@@ -146,6 +146,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->store_waiters);
     list_init(&core->login_waiters);
     list_init(&core->entering);
+    list_init(&core->pressure_waiters);
     list_init(&core->conns);
     list_init(&core->fetching);
     list_init(&core->replays_dirty);
@@ -226,6 +227,7 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
         timers_run(&core->timers, core->now_ms, core);
     conn_congested_tick(core);
     history_tick(core);
+    pressure_tick(core);
     if (core->now_ms >= core->retain_sweep_ms) {
         core->retain_sweep_ms = core->now_ms + EXPIRY_SWEEP_MS;
         retained_sweep(core);
@@ -244,6 +246,7 @@ uint64_t core_next_due(const struct core *core)
     due = min_u64(due, min_u64(checkpoint_due(core), history_due(core)));
     if (core->dead_notes) due = min_u64(due, core->dead_again_ms);
     if (!list_empty(&core->delayed_due)) due = min_u64(due, core->delayed_again_ms);
+    due = min_u64(due, pressure_due(core));
     return core->retain_expiring ? min_u64(due, core->retain_sweep_ms) : due;
 }
 

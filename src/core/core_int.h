@@ -184,7 +184,7 @@ struct cconn {
     struct list fetching;    /* in core->fetching */
     struct list waiters;     /* publishers (cconn.waiting) that wait until this reader has room */
     struct list waiting;     /* in a reader's waiters, core->mail_waiters, ->store_waiters or
-                                ->login_waiters, ->entering */
+                                ->login_waiters, ->entering, ->pressure_waiters */
     struct cconn *waits_for; /* the reader in whose waiters it is, if it is in one's */
     struct remote_waiter *remote_waiters;
     uint32_t remote_waiter_count;
@@ -209,6 +209,7 @@ struct cconn {
     bool blocked;           /* the socket takes no more just now */
     bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
+    bool may_pass;          /* although memory is short: its next PUBLISH */
     bool paused_by_output;  /* because it does not read what we answer */
     bool logged_out;        /* its end is in the log already */
     bool slow;              /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
@@ -355,6 +356,9 @@ struct core {
     struct histories *histories; /* history.c; NULL: there are none */
     struct list replays_dirty;
     struct list ready, congested, mail_waiters, store_waiters, login_waiters, entering, conns;
+    struct list pressure_waiters;
+    enum core_pressure pressure;
+    uint64_t pressure_ms; /* when they may send one more message */
     struct trie trie;
     uint64_t generation;     /* of the subscriptions: a change makes every cached route stale */
     uint64_t acl_generation; /* of cfg.acl: a change makes every remembered verdict stale */
@@ -486,6 +490,12 @@ void conn_enter(struct cconn *c);
 void conn_enter_failed(struct cconn *c);
 /* CONNACK with a failure, then the end; 0. */
 int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why);
+
+/* ---- pressure.c ---- */
+/* Memory is short, and the publisher is to wait: it is paused, and its packet comes again. */
+bool pressure_holds(struct cconn *c);
+void pressure_tick(struct core *core);
+uint64_t pressure_due(const struct core *core);
 
 /* ---- login.c: whether somebody is who they say, and until when ---- */
 /* 0, a reason, MQTT_CONTINUE_AUTH, or CORE_LOGIN_LATER: then this CONNECT comes again. */

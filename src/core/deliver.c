@@ -337,6 +337,10 @@ static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, unsi
     /* Recovery has no connections: it would queue it for later. */
     if (UNLIKELY(p->seq && core->cfg.queue_qos0_messages) && !(flags & OUTQ_SHARE))
         journal_drop(c->session, p->seq);
+    if (UNLIKELY(core->pressure) && c->blocked) {
+        count_drop(core, &core->stats.dropped_slow_reader, flags, subid, p->seq);
+        return;
+    }
     if (UNLIKELY(backlog > core->cfg.output_soft_bytes)) {
         if (c->slow || backlog > core->cfg.output_hard_bytes) {
             count_drop(core, &core->stats.dropped_slow_reader, flags, subid, p->seq);

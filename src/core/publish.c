@@ -576,6 +576,25 @@ static int check_window(struct cconn *c, const struct inbound *in)
     return 0;
 }
 
+/* What makes room is welcome when memory is short. */
+static bool makes_room(const struct inbound *in) { return in->m.retain && in->m.payload.n == 0; }
+
+/* Memory is out.  0: go on; E_AGAIN: answered, done. */
+static int check_pressure(struct cconn *c, const struct inbound *in)
+{
+    struct core *core = c->core;
+    if (core->pressure < CORE_PRESSURE_HARD || makes_room(in)) return 0;
+    if (in->m.qos == 0) {
+        core->stats.dropped_pressure++;
+        core->stats.publish_dropped++;
+        return E_AGAIN;
+    }
+    if (c->version != MQTT_V5) return 0; /* it cannot be told, and waits */
+    core->stats.refused_pressure++;
+    int rc = refuse(c, in, MQTT_QUOTA_EXCEEDED, "memory_limit is reached");
+    return rc < 0 ? rc : E_AGAIN;
+}
+
 /* E_AGAIN: the store has no room just now; nothing has happened, the packet is to come again. */
 int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
 {
@@ -613,6 +632,10 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
+    if (rc == 0 && UNLIKELY(core->pressure)) {
+        rc = check_pressure(c, &in);
+        if (rc == 0 && !makes_room(&in) && pressure_holds(c)) return E_AGAIN;
+    }
     uint64_t shards = rc == 0 ? mail_shards(core, &in.pub, in.route) : 0;
     if (UNLIKELY(shards) && !mail_room(core, shards, mail_pub_size(&in.pub))) return E_AGAIN;
     bool later = false;

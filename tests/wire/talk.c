@@ -290,9 +290,25 @@ static bool broker_buries(struct talk *t, const struct fields *words, bool redri
     return true;
 }
 
+static bool broker_memory(struct talk *t, const struct fields *words)
+{
+    static const char *const levels[] = {[CORE_PRESSURE_NONE] = "plenty",
+                                         [CORE_PRESSURE_SOFT] = "short",
+                                         [CORE_PRESSURE_HARD] = "out"};
+    for (unsigned level = 0; words->count == 3 && level < ARRAY_LEN(levels); level++) {
+        if (!word_is(words, 2, levels[level])) continue;
+        for (unsigned i = 0; i < world_shards(t->world); i++)
+            core_pressure(world_core(t->world, i), level);
+        talk_settle(t);
+        return true;
+    }
+    return talk_fail(t, "memory is plenty, short or out");
+}
+
 static bool broker(struct talk *t, const struct fields *words)
 {
     struct fields rest = words_from(words, 2);
+    if (word_is(words, 1, "memory")) return broker_memory(t, words);
     if (word_is(words, 1, "crashes")) return broker_again(t, &rest, true);
     if (word_is(words, 1, "restarts")) return broker_again(t, &rest, false);
     if (word_is(words, 1, "publishes")) return broker_publishes(t, &rest);
