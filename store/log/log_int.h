@@ -68,11 +68,16 @@ struct segment {
     /* Of its messages, when it has been indexed; first > last: it has none with a topic. */
     uint64_t first_ms, last_ms;
     uint64_t free_end; /* nobody holds any of it, and this is what was appended then; 0: held */
-    uint64_t gone_at;           /* the generation that no longer has it */
+    uint64_t gone_at;  /* the generation that no longer has it */
     struct live doors[];
 };
 
 static inline uint64_t segment_data(const struct segment *s) { return s->base + SEGMENT_DATA; }
+/* Behind it there is still time to prepare the next one. */
+static inline uint64_t segment_quarter(const struct segment *s)
+{
+    return s->base + (s->end - s->base) / 4;
+}
 static inline uint64_t segment_limit(const struct segment *s) { return s->end - SEGMENT_TAIL; }
 
 /* A copy of the list of segments, in the order of their positions. */
