@@ -168,7 +168,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t refused_envelopes; /* of publishes and wills, see envelope.h */
     uint64_t route_hits, route_misses;
     uint64_t publishers_paused;
-    uint64_t refused_pressure, dropped_pressure; /* publishes, while memory is short */
+    uint64_t refused_pressure, dropped_pressure;  /* publishes, while memory is short */
     uint64_t connected;                           /* gauge: sessions with a connection */
     uint64_t sessions;                            /* gauge */
     uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */

@@ -335,7 +335,7 @@ struct scratch {
     size_t cap;
 };
 
-struct outbox {       /* mail to one shard */
+struct outbox { /* mail to one shard */
     struct buf buf;
     struct buf reserve; /* for when there is no memory; without any while that is in use */
     struct buf more;    /* what was the reserve: letters that come after those in buf */
@@ -380,7 +380,7 @@ struct core {
     struct member **members; /* member's side, by index */
     uint32_t member_count, member_serial, member_free;
     struct outbox mail[CORE_MAX_SHARDS];
-    uint32_t mail_short; /* outboxes without a reserve: until they have one no client is read */
+    uint32_t mail_short;    /* outboxes without a reserve: until they have one no client is read */
     uint64_t interest_lost; /* shards of which we could not note all that they are interested in */
     struct buf spare[SPARE_BUFS];
     uint32_t spare_count;
@@ -390,7 +390,7 @@ struct core {
     bool keeps;                /* the store does */
     bool journaling;           /* and we are not being recovered or freed */
     bool journal_torn;         /* an entry could not be written: a checkpoint is due */
-    bool drops_wait; /* since then; until one that was begun later counts, for sure */
+    bool drops_wait;           /* since then; until one that was begun later counts, for sure */
     struct buf journal;        /* entries of this turn */
     uint64_t journal_seq;      /* of the last that was stored */
     uint64_t polled;           /* what store_poll() said last */

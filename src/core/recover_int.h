@@ -21,7 +21,7 @@ struct recovery {
     struct ptrmap gmembers; /* struct gmember by mid */
     struct ptrmap gtails;   /* struct gtail by seq */
     struct snap snaps[CORE_MAX_SHARDS];
-    struct doubt *doubts;  /* messages of full queues, recover_full.c */
+    struct doubt *doubts; /* messages of full queues, recover_full.c */
     size_t doubt_count, doubt_room;
     bool ending; /* a run is over: what was on its way arrives */
     int rc;      /* E_NOMEM, E_INVALID: stop */
