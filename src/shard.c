@@ -233,7 +233,7 @@ static bool mail_post(struct shard *s)
         struct buf b;
         if (to == s->index) continue;
         while (ring_pop(&l->empty, &b)) core_mail_recycle(s->core, &b);
-        if (core_mail_pending(s->core, to) == 0 || !core_flushed(s->core)) continue;
+        if (core_mail_pending(s->core, to) == 0 || core_mail_held(s->core)) continue;
         if (!lane_has_room(s, l)) {
             atomic_store(&l->stalled, true); /* then mail_waits() looks again */
             all = false;
@@ -253,7 +253,7 @@ static bool mail_waits(struct shard *s)
     for (unsigned i = 0; i < s->set->count; i++) {
         if (i == s->index) continue;
         if (!ring_empty(&lane(s->set, i, s->index)->full)) return true;
-        bool posts = core_mail_pending(s->core, i) > 0 && core_flushed(s->core);
+        bool posts = core_mail_pending(s->core, i) > 0 && !core_mail_held(s->core);
         if (posts && lane_has_room(s, lane(s->set, s->index, i))) return true;
     }
     if (atomic_load(&s->store_news) || core_store_news(s->core)) return true;

@@ -356,6 +356,17 @@ static void enter_later(struct cconn *c)
     pending_journal(c, MQTT_CONNACK, 0, 0);
 }
 
+/* On a full disk, which may last, who was there before is served: a crash leaves that session as it
+ * was. */
+void conn_enter_unsafe(struct core *core)
+{
+    LIST_EACH_SAFE(it, next, &core->entering)
+    {
+        struct cconn *c = CONTAINER_OF(it, struct cconn, waiting);
+        if (c->goes_on) conn_enter(c);
+    }
+}
+
 void conn_enter_failed(struct cconn *c)
 {
     session_set_will(c->session, NULL);
@@ -405,6 +416,7 @@ static int accept_client(struct cconn *c, struct entry *e)
     if (!conn_may_send(c, size)) return 0;
     buf_commit(&c->out, (uint32_t)size);
     log_connected(core, c, e);
+    c->goes_on = present;
     if (e->unsafe || s->logged)
         enter_later(c);
     else

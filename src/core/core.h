@@ -262,6 +262,8 @@ bool core_settle(struct core *core);
 void core_flush(struct core *core);
 /* Whether all of it is there; not when the store had no room. */
 bool core_flushed(const struct core *core);
+/* Whether mail stays until it is: not on a full disk, which may last. */
+bool core_mail_held(const struct core *core);
 /* Whether core_settle() would find something new; to be asked before sleeping. */
 bool core_store_news(const struct core *core);
 
@@ -278,7 +280,7 @@ bool core_message_topic(struct bytes body, struct bytes *topic, uint64_t *time_m
 /* ---- mail between cores ---- */
 
 /* Moves the bytes for shard dst, if any, into *out (the caller's from then on).  None are there
- * while what this core did is not in the log: core_flushed(). */
+ * while core_mail_held(). */
 bool core_mail_take(struct core *core, unsigned dst, struct buf *out);
 /* Gives an emptied buffer back for reuse, or frees it. */
 void core_mail_recycle(struct core *core, struct buf *empty);

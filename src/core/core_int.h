@@ -210,6 +210,7 @@ struct cconn {
     bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
     bool may_pass;          /* although memory is short: its next PUBLISH */
+    bool goes_on;           /* it has resumed its session */
     bool paused_by_output;  /* because it does not read what we answer */
     bool logged_out;        /* its end is in the log already */
     bool slow;              /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
@@ -391,6 +392,7 @@ struct core {
     bool journaling;           /* and we are not being recovered or freed */
     bool journal_torn;         /* an entry could not be written: a checkpoint is due */
     bool drops_wait;           /* since then; until one that was begun later counts, for sure */
+    bool log_full;             /* the journal found no space when it was last to be written */
     struct buf journal;        /* entries of this turn */
     uint64_t journal_seq;      /* of the last that was stored */
     uint64_t polled;           /* what store_poll() said last */
@@ -486,6 +488,8 @@ static inline bool conn_window_open(const struct cconn *c)
 int conn_handle_connect(struct cconn *c, struct bytes body);
 /* CONNACK, which was withheld, goes out, and what the client has sent meanwhile is read. */
 void conn_enter(struct cconn *c);
+/* The same for who resumes a session, although there is no space in the log. */
+void conn_enter_unsafe(struct core *core);
 /* The log does not take it in time: refused after all. */
 void conn_enter_failed(struct cconn *c);
 /* CONNACK with a failure, then the end; 0. */

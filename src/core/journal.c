@@ -249,7 +249,9 @@ void journal_flush(struct core *core)
     uint64_t seq;
     while (buf_len(b)) {
         struct bytes part = slice(buf_view(b));
-        if (store_journal(core->store, part, &seq) < 0) return;
+        int rc = store_journal(core->store, part, &seq);
+        core->log_full = rc == E_FULL;
+        if (rc < 0) return;
         buf_consume(b, (uint32_t)part.n);
         core->journal_seq = seq;
     }

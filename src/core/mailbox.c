@@ -258,7 +258,7 @@ bool mail_take(struct core *core, unsigned dst, struct buf *out)
 /* What a letter is about must be before what its reader does, also in the log. */
 bool core_mail_take(struct core *core, unsigned dst, struct buf *out)
 {
-    return core_flushed(core) && mail_take(core, dst, out);
+    return !core_mail_held(core) && mail_take(core, dst, out);
 }
 
 void core_mail_recycle(struct core *core, struct buf *empty)

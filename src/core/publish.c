@@ -220,6 +220,8 @@ void core_flush(struct core *core)
 
 bool core_flushed(const struct core *core) { return buf_len(&core->journal) == 0; }
 
+bool core_mail_held(const struct core *core) { return !core_flushed(core) && !core->log_full; }
+
 bool core_settle(struct core *core)
 {
     checkpoint_tick(core);
@@ -244,6 +246,7 @@ bool core_settle(struct core *core)
     while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
         conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
     core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
+    if (UNLIKELY(core->log_full)) conn_enter_unsafe(core);
     return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core) ||
            dead_has_work(core) || delayed_has_work(core);
 }

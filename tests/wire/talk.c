@@ -224,22 +224,23 @@ static bool broker_publishes(struct talk *t, const struct fields *words)
     return true;
 }
 
-static void disk_set(struct talk *t, bool stuck)
+static void disk_set(struct talk *t, bool stuck, bool full)
 {
-    const struct store_faults faults = {.sync_delay = 300, .fetch_delay = 300, .stuck = stuck};
+    const struct store_faults faults = {
+        .sync_delay = 300, .fetch_delay = 300, .full = full, .stuck = stuck};
     store_disk_faults(t->disk, &faults);
     t->disk_waits = stuck;
-    if (t->world) world_disk_waits(t->world, stuck);
+    if (t->world) world_disk_waits(t->world, stuck || full);
 }
 
-/* The disk writes nothing from now on, or again. */
+/* The disk writes nothing from now on, or has no space, or writes again. */
 static bool disk(struct talk *t, const struct fields *words)
 {
-    bool stuck = word_is(words, 1, "waits");
+    bool stuck = word_is(words, 1, "waits"), full = word_is(words, 1, "fills");
     if (t->disk == NULL) return talk_fail(t, "the conversation wants a line: disk");
-    if (words->count != 2 || (!stuck && !word_is(words, 1, "writes")))
-        return talk_fail(t, "the disk waits or writes");
-    disk_set(t, stuck);
+    if (words->count != 2 || (!stuck && !full && !word_is(words, 1, "writes")))
+        return talk_fail(t, "the disk waits, fills or writes");
+    disk_set(t, stuck, full);
     talk_settle(t);
     return true;
 }
@@ -261,7 +262,7 @@ static bool broker_again(struct talk *t, const struct fields *words, bool crashe
         world_crash(t->world, count, ms);
     else
         world_restart(t->world, count, ms);
-    disk_set(t, false);
+    disk_set(t, false, false);
     for (size_t i = 0; i < t->client_count; i++) client_lost(t, t->clients[i]);
     talk_settle(t);
     return true;
@@ -420,7 +421,7 @@ void talk_init(struct talk *t, const struct conversation *conv, unsigned version
 {
     *t = (struct talk){.conv = conv, .version = version, .verbose = verbose, .line = conv->line};
     if (disk && store_disk_new(&t->disk, seed) < 0) abort();
-    if (disk) disk_set(t, false);
+    if (disk) disk_set(t, false, false);
     t->world = world_new_on(t->disk, shards, NULL, seed);
     world_shuffle(t->world, shards > 1);
 }
