@@ -147,11 +147,7 @@ static int publish(struct core *core, const struct delayed *d, struct blob *b)
     p.seq = 0;
     p.undead = d->seq;
     p.created_ms = core->wall_ms;
-    p.hash = hash_bytes(p.topic, core->seed);
-    const struct route *r = route_get(core, p.topic, p.hash);
-    p.remote = r->remote;
-    p.queued = r->queued;
-    p.history = r->history;
+    const struct route *r = pub_route(core, &p);
     bool kept = core->keeps || p.retain || r->durable || r->queued || r->history;
     int rc = kept ? pub_store(core, &p) : 0;
     if (rc == 0) router_publish(core, &p, r);

@@ -61,6 +61,14 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
     p->hash = hash_bytes(p->topic, core->seed);
 }
 
+struct route *pub_route(struct core *core, struct pub *p)
+{
+    p->hash = hash_bytes(p->topic, core->seed);
+    struct route *r = route_get(core, p->topic, p->hash);
+    pub_goes(p, r);
+    return r;
+}
+
 void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p)
 {
     struct msg m;
