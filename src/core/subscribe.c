@@ -178,6 +178,16 @@ static int sub_new(struct order *o, struct bytes filter, const struct wish *w, s
     return 0;
 }
 
+static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes filter)
+{
+    struct core *core = s->core;
+    uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
+    struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
+    interest_changed(core, &after, filter, locals, durables);
+    sub_del(s, sub);
+    core->generation++;
+}
+
 static int plain_subscribe(struct order *o, struct bytes filter, const struct mqtt_subscription *e,
                            uint8_t qos, const struct wish *w, bool *is_new)
 {
@@ -191,6 +201,7 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
         return E_FULL;
     if (!(sub && sub->wished) && wish_over_quota(s, w)) return E_FULL;
+    if (o->replay.wanted && replay_over_quota(s, sub)) return E_FULL;
     if (sub == NULL || sub->wished == wish_is_empty(w)) {
         rc = sub_new(o, filter, w, &sub);
         if (*is_new && rc == 0) {
@@ -214,8 +225,12 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     const char *why;
     uint32_t mark = 0; /* behind journal_sub(), which is not to know of marks */
     if (redeliver_wish(w, &mark, &why) && mark) sub->subid = subid_join(core, mark, sub->subid);
-    if (sub->wished && o->replay.wanted) return replay_begin(wsub_of(sub), filter, &o->replay);
-    return 0;
+    rc = o->replay.wanted ? replay_begin(wsub_of(sub), filter, &o->replay) : 0;
+    if (rc < 0) { /* it is refused, so it must not bring live messages either */
+        journal_unsub(s, filter, w->prefix);
+        plain_unsubscribe(s, sub, filter);
+    }
+    return rc;
 }
 
 int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
@@ -368,16 +383,6 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
 }
 
 /* ---- ending ---- */
-
-static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes filter)
-{
-    struct core *core = s->core;
-    uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
-    struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
-    interest_changed(core, &after, filter, locals, durables);
-    sub_del(s, sub);
-    core->generation++;
-}
 
 void session_unsubscribe(struct session *s, struct bytes filter, struct bytes prefix)
 {
