@@ -30,6 +30,7 @@ struct order {
     struct wish_filters filters; /* of the entry that is looked at */
     struct replay_order replay;  /* the same */
     char why[WHY_SIZE];          /* an entry was refused: the Reason String; "" = none */
+    bool unlogged;               /* it is of the entry that is looked at, and not in the log */
     const char *error;           /* and the value of filter-error, if it was a filter; or NULL */
 };
 
@@ -46,16 +47,34 @@ PRINTF_LIKE(2, 3) static void explain(struct order *o, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(o->why, sizeof o->why, fmt, args);
     va_end(args);
+    o->unlogged = true;
+}
+
+/* Whether one more line about what this client got wrong may go to the log. */
+static bool may_log(struct cconn *c)
+{
+    if (c->faults_logged >= FAULTS_LOGGED) return false;
+    c->faults_logged++;
+    return true;
+}
+
+/* The Reason String, for people who cannot see it. */
+static void log_refusal(struct order *o, struct bytes whole)
+{
+    if (o->unlogged && may_log(o->c))
+        core_log(o->s->core, LOG_T_WARNING, "Client %s: subscription to %.*s refused: %s",
+                 o->s->client_id, (int)min_u64(whole.n, SHOWN), (const char *)whole.p, o->why);
+    o->unlogged = false;
 }
 
 /* What is wrong with a filter, for people who cannot see SUBACK's reason: the text and a caret
  * under its column. */
-static void log_fault(const struct order *o, const struct filter_error *error, struct bytes text)
+static void log_fault(struct order *o, const struct filter_error *error, struct bytes text)
 {
     struct core *core = o->s->core;
     const char *id = o->s->client_id;
-    if (o->c->faults_logged >= FAULTS_LOGGED) return;
-    o->c->faults_logged++;
+    o->unlogged = false;
+    if (!may_log(o->c)) return;
     int shown = (int)min_u64(text.n, SHOWN);
     core_log(core, LOG_T_WARNING, "Client %s: filter: column %u: %s", id, error->column,
              error->detail);
@@ -298,6 +317,7 @@ static int ask_owners(struct order *o, const struct mqtt_subscribe *packet)
     }
     o->why[0] = 0;
     o->error = NULL;
+    o->unlogged = false;
     if (asked) conn_pause_on(c, &c->core->queue_waiters);
     return asked ? E_AGAIN : 0;
 }
@@ -370,6 +390,7 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
     for (uint32_t i = 0; mqtt_subscribe_next(c->version, &m, &e); i++) {
         uint8_t reason = subscribe_one(&o, i, &e);
         wish_filters_fini(core, &o.filters);
+        log_refusal(&o, e.filter);
         reasons[i] = !v5 && reason >= MQTT_UNSPECIFIED_ERROR ? MQTT3_SUBACK_FAILURE : reason;
     }
     wqueue_answered(c);
