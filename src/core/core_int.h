@@ -632,6 +632,8 @@ static inline bool is_of_other_stream(const struct core *core, const struct sess
 {
     return core->recovery && core->stream != STREAM_ANY && s->stream != core->stream;
 }
+/* Seconds left of a Message Expiry Interval [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
+uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s);
 /* One message to one session, now or through its queue.  flags: OUTQ_RETAIN, OUTQ_SHARE (then subid
  * is the member's index). */
 void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,

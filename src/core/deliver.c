@@ -100,7 +100,7 @@ static const struct image *image_get(struct core *core, struct images *im, const
 {
     struct image *image = &im->kinds[(c->version == MQTT_V5) << 1 | (qos > 0)];
     if (LIKELY(image->p != NULL)) return image;
-    size_t room = 64 + p->topic.n + p->props.n + p->payload.n;
+    size_t room = 64 + pub_size(p);
     uint8_t *all = core_scratch(core, SCRATCH_IMAGE, room * ARRAY_LEN(im->kinds));
     if (all == NULL) return NULL;
     struct mqtt_publish_out m = {.topic = p->topic,
@@ -163,8 +163,7 @@ static int send_one(struct cconn *c, const struct pub *p, struct images *im, uin
 
 /* ---- expiry ---- */
 
-/* Seconds left [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
-static uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
+uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
 {
     if (expiry_s == MQTT_NO_EXPIRY) return expiry_s;
     uint64_t waited_s = core->wall_ms > created_ms ? (core->wall_ms - created_ms) / 1000 : 0;

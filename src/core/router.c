@@ -25,9 +25,8 @@ struct blob *pub_blob(struct pub *p)
     if (p->blob) return p->blob;
     struct msg_from who = {0};
     if (p->named) who = pub_publisher(p);
-    struct blob *b =
-        blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n + p->payload.n +
-                            msg_control_size(p->control) + msg_from_size(&who)));
+    struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + pub_size(p) +
+                                         msg_control_size(p->control) + msg_from_size(&who)));
     if (b == NULL) return NULL;
     *msg_of(b) = (struct msg){.seq = p->seq,
                               .created_ms = p->created_ms,
