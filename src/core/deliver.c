@@ -62,18 +62,17 @@ static int encode(struct cconn *c, const struct outgoing *o)
                                  .qos = o->qos,
                                  .retain = o->retain,
                                  .dup = o->dup};
-    size_t mount = strlen(c->listener->mount_point);
-    if (UNLIKELY(mount)) {
+    if (UNLIKELY(c->listener->mount_point[0])) {
+        size_t mount = strlen(c->listener->mount_point);
         if (m.topic.n <= mount) return E_TOPIC_NAME;
         m.topic = bytes_skip(m.topic, mount);
     }
     uint32_t room[SUBID_MAX];
-    if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
-    bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
-    bool always = o->tell.seq && o->tell.time_ms == 0;
-    if (c->version == MQTT_V5 && (asked || always || o->tell.attempt)) {
+    if (c->version == MQTT_V5) {
+        if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
+        bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
         struct tell tell = o->tell;
-        if (!asked && !always) tell.seq = 0;
+        if (!asked && tell.time_ms) tell.seq = 0; /* without a time it is always told */
         if (tell_props(c->core, &tell, &m.props) < 0) return E_NOMEM;
     }
     size_t size = mqtt_publish_size(c->version, &m);
