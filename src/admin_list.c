@@ -8,8 +8,8 @@
 #include "admin_int.h"
 
 #include "base/mem.h"
+#include "base/rfc3339.h"
 #include <stdio.h>
-#include <time.h>
 
 enum { CURSOR_TEXT = 64, LINK_MAX = 2 * ADMIN_CURSOR_MAX };
 
@@ -85,12 +85,9 @@ static json_t *number_or_null(uint32_t value)
 
 static json_t *time_text(uint64_t ms)
 {
-    char text[40], whole[24];
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm tm;
-    if (ms == 0 || gmtime_r(&seconds, &tm) == NULL) return json_null();
-    strftime(whole, sizeof whole, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text, sizeof text, "%s.%03uZ", whole, (unsigned)(ms % 1000));
+    char text[RFC3339_SIZE];
+    if (ms == 0) return json_null();
+    rfc3339_put(text, ms);
     return json_string(text);
 }
 

@@ -625,7 +625,8 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(history_limit, "a time, as 30m or 7d; 0: no limit"),
      .initial = "7d",
-     .help = "How long a message of the block above is there to be asked for."},
+     .help = "How long a message of the block above is there to be asked for. The log is freed by "
+             "segments: from the oldest of them on it keeps what else was stored meanwhile."},
     {.name = "history_max_bytes",
      RELOAD,
      OWN(history_limit, "bytes, or with k M G; 0: no limit"),

@@ -271,14 +271,10 @@ int core_publish(struct core *core, struct bytes topic, struct bytes payload, ui
                     .qos = qos,
                     .retain = retain,
                     .internal = true,
-                    .hash = hash_bytes(topic, core->seed),
                     .created_ms = core->wall_ms,
                     .expiry_s = MQTT_NO_EXPIRY,
                     .origin = core->shard};
-    const struct route *r = route_get(core, topic, p.hash);
-    p.remote = r->remote;
-    p.history = r->history;
-    p.queued = r->queued;
+    const struct route *r = pub_route(core, &p);
     bool stored = r->durable || r->history || r->queued; /* a retained $SYS value need not last */
     int rc = stored ? pub_store(core, &p) : 0;
     if (rc == 0) router_publish(core, &p, r);

@@ -592,6 +592,13 @@ void session_retry_arm(struct session *s);
 /* ---- router.c ---- */
 struct route *route_get(struct core *core, struct bytes topic, uint64_t hash);
 
+static inline void pub_goes(struct pub *p, const struct route *r)
+{
+    p->remote = r->remote;
+    p->history = r->history;
+    p->queued = r->queued;
+}
+
 /* The cached route of a topic that was routed before, or NULL. */
 static inline struct route *route_cached(struct core *core, struct bytes topic, uint64_t hash)
 {
@@ -620,6 +627,8 @@ struct msg_from pub_publisher(const struct pub *p);
 struct blob *pub_blob(struct pub *p);
 /* The other way round: views into b, which stays the caller's. */
 void pub_of_blob(const struct core *core, struct blob *b, struct pub *p);
+/* Where it goes, with what storing it has to know of that; p->hash is set as well. */
+struct route *pub_route(struct core *core, struct pub *p);
 /* The same of a record of the store, of whatever alignment; p->blob is NULL, p->hash 0. */
 void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p);
 /* Whether the journal says where it has arrived: of QoS 0 recovery tells nobody but queues. */
@@ -656,6 +665,8 @@ static inline bool is_of_other_stream(const struct core *core, const struct sess
 {
     return core->recovery && core->stream != STREAM_ANY && s->stream != core->stream;
 }
+/* Seconds left of a Message Expiry Interval [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
+uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s);
 /* One message to one session, now or through its queue.  flags: OUTQ_RETAIN, OUTQ_SHARE (then subid
  * is the member's index). */
 void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,

@@ -258,11 +258,7 @@ int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
     d = put_control(d, l);
     p.control = bytes_of(control, (size_t)(d - control));
     ASSERT((size_t)(d - start) <= size);
-    p.hash = hash_bytes(p.topic, core->seed);
-    const struct route *r = route_get(core, p.topic, p.hash);
-    p.remote = r->remote;
-    p.queued = r->queued;
-    p.history = r->history;
+    const struct route *r = pub_route(core, &p);
     /* That the message came, or is there, is not to be read behind its end. */
     bool ordered = core->journaling && l->number && buf_len(&core->journal);
     if (ordered) journal_flush(core);

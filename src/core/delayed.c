@@ -123,21 +123,13 @@ int delayed_add(struct core *core, struct pub *p, uint64_t delay_ms)
 
 /* ---- its time ---- */
 
-/* The rest of its Message Expiry Interval; 0: it is over. */
-static uint32_t expiry_left(const struct core *core, const struct pub *p)
-{
-    if (p->expiry_s == MQTT_NO_EXPIRY) return p->expiry_s;
-    uint64_t gone_s = core->wall_ms > p->created_ms ? (core->wall_ms - p->created_ms) / 1000 : 0;
-    return gone_s >= p->expiry_s ? 0 : p->expiry_s - (uint32_t)gone_s;
-}
-
 static int publish(struct core *core, const struct delayed *d, struct blob *b)
 {
     struct pub p;
     struct bytes level;
     pub_of_blob(core, b, &p);
     if (!cut(&p.topic, &level)) return 0;
-    p.expiry_s = expiry_left(core, &p);
+    p.expiry_s = expiry_left(core, p.created_ms, p.expiry_s);
     if (p.expiry_s == 0) {
         core->stats.publish_dropped++;
         core->stats.dropped_expired++;
@@ -147,11 +139,7 @@ static int publish(struct core *core, const struct delayed *d, struct blob *b)
     p.seq = 0;
     p.undead = d->seq;
     p.created_ms = core->wall_ms;
-    p.hash = hash_bytes(p.topic, core->seed);
-    const struct route *r = route_get(core, p.topic, p.hash);
-    p.remote = r->remote;
-    p.queued = r->queued;
-    p.history = r->history;
+    const struct route *r = pub_route(core, &p);
     bool kept = core->keeps || p.retain || r->durable || r->queued || r->history;
     int rc = kept ? pub_store(core, &p) : 0;
     if (rc == 0) router_publish(core, &p, r);

@@ -62,18 +62,17 @@ static int encode(struct cconn *c, const struct outgoing *o)
                                  .qos = o->qos,
                                  .retain = o->retain,
                                  .dup = o->dup};
-    size_t mount = strlen(c->listener->mount_point);
-    if (UNLIKELY(mount)) {
+    if (UNLIKELY(c->listener->mount_point[0])) {
+        size_t mount = strlen(c->listener->mount_point);
         if (m.topic.n <= mount) return E_TOPIC_NAME;
         m.topic = bytes_skip(m.topic, mount);
     }
     uint32_t room[SUBID_MAX];
-    if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
-    bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
-    bool always = o->tell.seq && o->tell.time_ms == 0;
-    if (c->version == MQTT_V5 && (asked || always || o->tell.attempt)) {
+    if (c->version == MQTT_V5) {
+        if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
+        bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
         struct tell tell = o->tell;
-        if (!asked && !always) tell.seq = 0;
+        if (!asked && tell.time_ms) tell.seq = 0; /* without a time it is always told */
         if (tell_props(c->core, &tell, &m.props) < 0) return E_NOMEM;
     }
     size_t size = mqtt_publish_size(c->version, &m);
@@ -100,7 +99,7 @@ static const struct image *image_get(struct core *core, struct images *im, const
 {
     struct image *image = &im->kinds[(c->version == MQTT_V5) << 1 | (qos > 0)];
     if (LIKELY(image->p != NULL)) return image;
-    size_t room = 64 + p->topic.n + p->props.n + p->payload.n;
+    size_t room = 64 + pub_size(p);
     uint8_t *all = core_scratch(core, SCRATCH_IMAGE, room * ARRAY_LEN(im->kinds));
     if (all == NULL) return NULL;
     struct mqtt_publish_out m = {.topic = p->topic,
@@ -163,8 +162,7 @@ static int send_one(struct cconn *c, const struct pub *p, struct images *im, uin
 
 /* ---- expiry ---- */
 
-/* Seconds left [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
-static uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
+uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
 {
     if (expiry_s == MQTT_NO_EXPIRY) return expiry_s;
     uint64_t waited_s = core->wall_ms > created_ms ? (core->wall_ms - created_ms) / 1000 : 0;

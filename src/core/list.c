@@ -218,12 +218,10 @@ static int delete_one(struct core *core, struct bytes topic)
                     .qos = 1,
                     .retain = true,
                     .internal = true,
-                    .hash = hash_bytes(topic, core->seed),
                     .created_ms = core->wall_ms,
                     .expiry_s = MQTT_NO_EXPIRY,
                     .origin = core->shard};
-    const struct route *r = route_get(core, topic, p.hash);
-    p.remote = r->remote;
+    const struct route *r = pub_route(core, &p);
     int rc = pub_store(core, &p); /* else it would be there again after a restart */
     if (rc == 0) router_publish(core, &p, r);
     blob_unref(p.blob);

@@ -100,8 +100,7 @@ struct pub_head {
 size_t mail_pub_size(const struct pub *p)
 {
     struct msg_from who = pub_publisher(p);
-    return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n + who.client_id.n +
-           who.username.n + p->control.n;
+    return sizeof(struct pub_head) + pub_size(p) + who.client_id.n + who.username.n + p->control.n;
 }
 
 uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags)

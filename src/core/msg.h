@@ -8,17 +8,17 @@
 
 struct msg {
     uint64_t seq;             /* store sequence, 0 = not in the store */
-    uint64_t created_ms : 48; /* wall clock */
+    uint64_t created_ms : 47; /* wall clock */
+    uint64_t has_control : 1; /* a trailer has the properties that control.h is about */
     uint64_t topic_len : 16;
     uint32_t expiry_s; /* Message Expiry Interval as published; MQTT_NO_EXPIRY */
-    uint32_t props_len : 27;
+    uint32_t props_len : 28;
     uint32_t qos : 2; /* the publisher's */
     uint32_t retain : 1;
-    uint32_t has_from : 1;    /* a trailer says who published it */
-    uint32_t has_control : 1; /* one before it has the properties that control.h is about */
-    uint8_t bytes[];          /* topic, forwardable properties (encoded), payload, trailers */
+    uint32_t has_from : 1; /* a trailer behind it says who published it */
+    uint8_t bytes[];       /* topic, forwardable properties (encoded), payload, trailers */
 };
-enum { MSG_PROPS_MAX = (1 << 27) - 1 };
+enum { MSG_PROPS_MAX = (1 << 28) - 1 };
 _Static_assert(sizeof(struct msg) == 24, "a queued message may cost 64 bytes beside itself");
 
 static inline struct msg *msg_of(const struct blob *b) { return (struct msg *)(uintptr_t)b->data; }

@@ -104,7 +104,6 @@ static void route_stored(struct core *core, struct session *s, const struct pend
     p.origin_session = w->session;
     if (s) s->later_count--;
     const struct route *r = route_get(core, p.topic, p.hash);
-    p.history = r->history;
     journal_routed(core, p.seq, r->remote);
     router_publish(core, &p, r);
 }
@@ -490,9 +489,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
      * retained message that comes after such a one, else the older would replace it. */
     p->later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
     p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
-    p->remote = in->route->remote;
-    p->queued = in->route->queued;
-    p->history = in->route->history;
+    pub_goes(p, in->route);
     if (store_crowded(core->store)) return E_AGAIN;
     int rc = p->qos || s->later_count ? pending_room(core) : 0;
     if (rc == 0) rc = pub_store(core, p);

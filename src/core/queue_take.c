@@ -205,7 +205,7 @@ static bool make_room(struct wqueue *q, uint64_t size)
 static bool promise(struct wqueue *q, const struct pub *p)
 {
     const struct core *core = q->core;
-    uint64_t size = p->topic.n + p->props.n + p->payload.n;
+    uint64_t size = pub_size(p);
     uint32_t most = q->set.max_messages;
     if (core->now_ms - q->promised_ms > PROMISE_MS) q->promised = 0;
     if (is_full(q, size * (q->promised + 1))) return false;
@@ -244,7 +244,7 @@ const struct wqueue *wqueue_judge(struct core *core, const struct pub *p, uint32
 int wqueue_add(struct wqueue *q, struct pub *p, const struct control *c, uint32_t *index)
 {
     struct core *core = q->core;
-    uint64_t size = p->topic.n + p->props.n + p->payload.n;
+    uint64_t size = pub_size(p);
     struct qentry e = {.seq = p->seq & 0xffffffffffffu,
                        .priority = c->priority & 15u,
                        .expires_s = expires_s(q, p),
@@ -290,8 +290,7 @@ void wqueue_take(struct core *core, struct wqueue *q, struct pub *p)
         wqueue_journal_done(q, p->seq);
         return;
     }
-    bool room = !is_full(q, p->topic.n + p->props.n + p->payload.n) ||
-                make_room(q, p->topic.n + p->props.n + p->payload.n);
+    bool room = !is_full(q, pub_size(p)) || make_room(q, pub_size(p));
     if (wqueue_add(q, p, &c, &index) < 0) {
         core->stats.publish_dropped++;
         core->stats.dropped_no_memory++;

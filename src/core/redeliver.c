@@ -4,6 +4,7 @@
 #include "core/control.h"
 #include "core/dead.h"
 #include "core/journal.h"
+#include "core/tell.h"
 
 enum { TENTH_MS = 100, DEADLINE_MOST = 0x3ffffe, DELIVERIES_BITS = 8, DELIVERIES_MOST = 255 };
 
@@ -34,7 +35,7 @@ bool redelivery_of(struct core *core, const struct inflight_entry *e, struct red
         return false;
     const uint32_t *ids = subid_list(core, &e->subid, &count);
     for (uint32_t i = 0; i < count; i++) {
-        if (!subid_is_retry(ids[i]) || ids[i] == 0x7fffffffu) continue; /* SUBID_TOLD */
+        if (!subid_is_retry(ids[i]) || ids[i] == SUBID_TOLD) continue;
         out->most = ids[i] & DELIVERIES_MOST;
         out->deadline_ms = (uint64_t)(ids[i] >> DELIVERIES_BITS & 0x3fffff) * TENTH_MS;
         return true;

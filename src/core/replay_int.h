@@ -13,7 +13,7 @@ struct replay {
     struct session *session;
     struct wsub *ws;
     uint64_t name; /* of its subscription, the same after a restart */
-    uint32_t id;   /* in fences */
+    uint32_t id;   /* of its last fence */
     uint8_t state;
     struct list dirty; /* in core->replays_dirty while its state is not in the journal */
     bool end_told;

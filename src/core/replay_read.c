@@ -1,8 +1,6 @@
 /* Replays read the log, see replay.h: pulled by the connection's output as the client takes it. */
 #include "core/replay_int.h"
 
-#include "core/access.h"
-#include "core/journal.h"
 #include "core/tell.h"
 
 static void later(struct cconn *c)

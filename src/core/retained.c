@@ -46,7 +46,7 @@ static bool over_limit(const struct core *core, const struct pub *p)
 {
     const struct core_config *cfg = &core->cfg;
     struct retain_item item;
-    uint64_t size = p->topic.n + p->props.n + p->payload.n;
+    uint64_t size = pub_size(p);
     if (cfg->max_retained_bytes &&
         core->stats.retained_bytes + size > cfg->max_retained_bytes / core->shards)
         return true;
@@ -107,7 +107,7 @@ void retained_set(struct core *core, struct pub *p)
                            .seq = p->seq,
                            .ref = p->seq ? store_hold(core->store, p->seq, b)
                                          : (uint64_t)(uintptr_t)blob_ref(b),
-                           .size = (uint32_t)(p->topic.n + p->props.n + p->payload.n)};
+                           .size = (uint32_t)pub_size(p)};
     (void)put(core, p->topic, m);
 }
 

@@ -25,9 +25,8 @@ struct blob *pub_blob(struct pub *p)
     if (p->blob) return p->blob;
     struct msg_from who = {0};
     if (p->named) who = pub_publisher(p);
-    struct blob *b =
-        blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n + p->payload.n +
-                            msg_control_size(p->control) + msg_from_size(&who)));
+    struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + pub_size(p) +
+                                         msg_control_size(p->control) + msg_from_size(&who)));
     if (b == NULL) return NULL;
     *msg_of(b) = (struct msg){.seq = p->seq,
                               .created_ms = p->created_ms,
@@ -59,6 +58,14 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
                       .origin = core->shard,
                       .blob = b};
     p->hash = hash_bytes(p->topic, core->seed);
+}
+
+struct route *pub_route(struct core *core, struct pub *p)
+{
+    p->hash = hash_bytes(p->topic, core->seed);
+    struct route *r = route_get(core, p->topic, p->hash);
+    pub_goes(p, r);
+    return r;
 }
 
 void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p)

@@ -62,7 +62,6 @@ static void will_send(struct session *s, bool ends)
                     .qos = w->qos,
                     .retain = w->retain,
                     .is_will = true,
-                    .hash = hash_bytes(w->topic, core->seed),
                     .created_ms = core->wall_ms,
                     .expiry_s = w->expiry_s,
                     .from = s,
@@ -72,10 +71,7 @@ static void will_send(struct session *s, bool ends)
                     .origin_session = s->id};
     uint8_t *room = p.props.n ? core_scratch(core, SCRATCH_PROPS, p.props.n) : NULL;
     if (room) control_split(&p.props, &p.control, room);
-    const struct route *r = route_get(core, p.topic, p.hash);
-    p.remote = r->remote;
-    p.history = r->history;
-    p.queued = r->queued;
+    const struct route *r = pub_route(core, &p);
     int rc = ends || mail_room(core, mail_shards(core, &p, r), mail_pub_size(&p)) ? 0 : E_AGAIN;
     if (rc == 0 && (p.retain || r->durable || r->history || r->queued)) rc = pub_store(core, &p);
     bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;

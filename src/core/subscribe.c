@@ -30,6 +30,7 @@ struct order {
     struct wish_filters filters; /* of the entry that is looked at */
     struct replay_order replay;  /* the same */
     char why[WHY_SIZE];          /* an entry was refused: the Reason String; "" = none */
+    bool unlogged;               /* it is of the entry that is looked at, and not in the log */
     const char *error;           /* and the value of filter-error, if it was a filter; or NULL */
 };
 
@@ -46,16 +47,34 @@ PRINTF_LIKE(2, 3) static void explain(struct order *o, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(o->why, sizeof o->why, fmt, args);
     va_end(args);
+    o->unlogged = true;
+}
+
+/* Whether one more line about what this client got wrong may go to the log. */
+static bool may_log(struct cconn *c)
+{
+    if (c->faults_logged >= FAULTS_LOGGED) return false;
+    c->faults_logged++;
+    return true;
+}
+
+/* The Reason String, for people who cannot see it. */
+static void log_refusal(struct order *o, struct bytes whole)
+{
+    if (o->unlogged && may_log(o->c))
+        core_log(o->s->core, LOG_T_WARNING, "Client %s: subscription to %.*s refused: %s",
+                 o->s->client_id, (int)min_u64(whole.n, SHOWN), (const char *)whole.p, o->why);
+    o->unlogged = false;
 }
 
 /* What is wrong with a filter, for people who cannot see SUBACK's reason: the text and a caret
  * under its column. */
-static void log_fault(const struct order *o, const struct filter_error *error, struct bytes text)
+static void log_fault(struct order *o, const struct filter_error *error, struct bytes text)
 {
     struct core *core = o->s->core;
     const char *id = o->s->client_id;
-    if (o->c->faults_logged >= FAULTS_LOGGED) return;
-    o->c->faults_logged++;
+    o->unlogged = false;
+    if (!may_log(o->c)) return;
     int shown = (int)min_u64(text.n, SHOWN);
     core_log(core, LOG_T_WARNING, "Client %s: filter: column %u: %s", id, error->column,
              error->detail);
@@ -178,6 +197,16 @@ static int sub_new(struct order *o, struct bytes filter, const struct wish *w, s
     return 0;
 }
 
+static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes filter)
+{
+    struct core *core = s->core;
+    uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
+    struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
+    interest_changed(core, &after, filter, locals, durables);
+    sub_del(s, sub);
+    core->generation++;
+}
+
 static int plain_subscribe(struct order *o, struct bytes filter, const struct mqtt_subscription *e,
                            uint8_t qos, const struct wish *w, bool *is_new)
 {
@@ -191,6 +220,7 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
         return E_FULL;
     if (!(sub && sub->wished) && wish_over_quota(s, w)) return E_FULL;
+    if (o->replay.wanted && replay_over_quota(s, sub)) return E_FULL;
     if (sub == NULL || sub->wished == wish_is_empty(w)) {
         rc = sub_new(o, filter, w, &sub);
         if (*is_new && rc == 0) {
@@ -214,8 +244,12 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     const char *why;
     uint32_t mark = 0; /* behind journal_sub(), which is not to know of marks */
     if (redeliver_wish(w, &mark, &why) && mark) sub->subid = subid_join(core, mark, sub->subid);
-    if (sub->wished && o->replay.wanted) return replay_begin(wsub_of(sub), filter, &o->replay);
-    return 0;
+    rc = o->replay.wanted ? replay_begin(wsub_of(sub), filter, &o->replay) : 0;
+    if (rc < 0) { /* it is refused, so it must not bring live messages either */
+        journal_unsub(s, filter, w->prefix);
+        plain_unsubscribe(s, sub, filter);
+    }
+    return rc;
 }
 
 int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
@@ -283,6 +317,7 @@ static int ask_owners(struct order *o, const struct mqtt_subscribe *packet)
     }
     o->why[0] = 0;
     o->error = NULL;
+    o->unlogged = false;
     if (asked) conn_pause_on(c, &c->core->queue_waiters);
     return asked ? E_AGAIN : 0;
 }
@@ -359,6 +394,7 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
     for (uint32_t i = 0; mqtt_subscribe_next(c->version, &m, &e); i++) {
         uint8_t reason = subscribe_one(&o, i, &e);
         wish_filters_fini(core, &o.filters);
+        log_refusal(&o, e.filter);
         reasons[i] = !v5 && reason >= MQTT_UNSPECIFIED_ERROR ? MQTT3_SUBACK_FAILURE : reason;
     }
     wqueue_answered(c);
@@ -372,16 +408,6 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
 }
 
 /* ---- ending ---- */
-
-static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes filter)
-{
-    struct core *core = s->core;
-    uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
-    struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
-    interest_changed(core, &after, filter, locals, durables);
-    sub_del(s, sub);
-    core->generation++;
-}
 
 void session_unsubscribe(struct session *s, struct bytes filter, struct bytes prefix)
 {

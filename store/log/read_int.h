@@ -24,6 +24,7 @@ struct log_reader {
 
     struct index index; /* that is being merged */
     uint64_t merge_to;  /* up to where it reaches */
+    bool timeless;      /* all in it is of the time that is asked for */
     struct cursor *cursors;
     size_t count, room;
 

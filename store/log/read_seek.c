@@ -23,7 +23,7 @@ void seek_begin(struct log_reader *r)
     r->seek = mem_alloc(t.count * sizeof *r->seek);
     if (r->seek == NULL) return;
     r->seek_low = r->seek_end = 0;
-    for (uint64_t at = r->index.base; r->seek_end < t.count && index_place(&t, &at);)
+    for (uint64_t at = r->index.base; r->seek_end < t.count && index_place(&t.places, &at);)
         if (at >= r->position && at < r->merge_to) r->seek[r->seek_end++] = at;
     r->seek_high = r->seek_end;
 }

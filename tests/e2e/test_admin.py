@@ -159,7 +159,7 @@ class Endpoints(BrokerCase):
                 self.assertEqual((row["protocol"], row["port"], row["keep_alive_seconds"],
                                   row["session_expiry_seconds"], row["user"], row["will"]),
                                  ("5.0", self.broker.port, 30, 60, None, False))
-                self.assertRegex(row["since"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z\Z")
+                self.assertRegex(row["since"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
                 quoted = urllib.parse.quote(name, safe="")
                 self.assertEqual(get(self.port, f"/api/v1/clients/{quoted}"), row)
                 self.assertEqual(get(self.port, f"/api/v1/clients?id={quoted}"), [row])

@@ -32,12 +32,17 @@ static struct wconn *joined(struct world *w, const char *id, bool stays)
     return c;
 }
 
-static void subscribed(struct world *w, struct wconn *c, const char *filter, uint8_t qos)
+static void subscribe(struct world *w, struct wconn *c, const char *filter, uint8_t qos)
 {
     uint8_t d[512];
     struct mqtt_subscription s = {.filter = bytes_str(filter), .qos = qos};
     world_send(c, bytes_of(d, (size_t)(mqtt_subscribe_encode(d, MQTT_V5, 1, &s, 1, none) - d)));
     world_run(w);
+}
+
+static void subscribed(struct world *w, struct wconn *c, const char *filter, uint8_t qos)
+{
+    subscribe(w, c, filter, qos);
     world_consume(c, world_received(c).n);
 }
 
@@ -265,6 +270,34 @@ static void retained_messages_are_listed_and_deleted_in_steps_and_stay_deleted(v
     store_disk_free(&disk);
 }
 
+/* A history that did not count what takes a message away would keep one too many. */
+static void what_is_deleted_counts_in_its_history(void **state)
+{
+    (void)state;
+    struct core_config cfg;
+    const struct core_history history = {.filter = "h/#", .max_messages = 2};
+    struct store_disk *disk;
+    uint64_t matched = 0, deleted = 0;
+    world_defaults(&cfg);
+    cfg.histories = &history;
+    cfg.history_count = 1;
+    assert_int_equal(store_disk_new(&disk, 1), 0);
+    struct world *w = world_new_on(disk, 1, &cfg, 6);
+    struct wconn *c = joined(w, "me", false);
+    retained(w, c, "h/1", "first");
+    delete_all(w, "#", 10, false, &matched, &deleted);
+    assert_int_equal(deleted, 1);
+    retained(w, c, "h/1", "third");
+    world_advance(w, 2000);
+    world_consume(c, world_received(c).n);
+    subscribe(w, c, "$replay/earliest/h/#", 0);
+    struct bytes in = world_received(c);
+    assert_null(memmem(in.p, in.n, "first", 5));
+    assert_non_null(memmem(in.p, in.n, "third", 5));
+    world_free(w);
+    store_disk_free(&disk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +306,7 @@ int main(void)
         cmocka_unit_test(subscriptions_come_in_pages_with_their_prefixes),
         cmocka_unit_test(a_kick_says_why_and_leaves_the_session),
         cmocka_unit_test(retained_messages_are_listed_and_deleted_in_steps_and_stay_deleted),
+        cmocka_unit_test(what_is_deleted_counts_in_its_history),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
