@@ -239,6 +239,7 @@ uint64_t core_next_due(const struct core *core)
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
     bool is_short = core->mail_short || !core_flushed(core);
+    if (core_mail_pending(core, core->shard)) return core->now_ms; /* posted while it was pulled */
     if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) || is_short ||
         wqueue_has_work(core) || dead_has_work(core) || delayed_has_work(core))
         return core->now_ms + STORE_RETRY_MS;

@@ -2,6 +2,7 @@
 #include "core/dead.h"
 
 #include "base/rfc3339.h"
+#include "core/dead_read.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 
@@ -193,12 +194,13 @@ static int note_publish(struct core *core, struct dead_note *n)
 
 bool dead_has_work(const struct core *core)
 {
-    return core->dead_notes != NULL && core->now_ms >= core->dead_again_ms;
+    bool notes = core->dead_notes != NULL && core->now_ms >= core->dead_again_ms;
+    return notes || dead_serve_has_work(core);
 }
 
 bool dead_settle(struct core *core)
 {
-    bool any = false;
+    bool any = dead_serve_has_work(core) && dead_serve(core);
     for (uint32_t most = core->dead_note_count; most > 0; most--) {
         int rc = note_publish(core, core->dead_notes);
         if (rc == E_FULL) core->dead_again_ms = core->now_ms + AGAIN_MS;
@@ -214,6 +216,7 @@ void dead_free(struct core *core)
 {
     while (core->dead_notes) note_free(core, core->dead_notes);
     dead_list_free(core);
+    dead_serve_free(core);
 }
 
 /* ---- publishing ---- */

@@ -417,8 +417,9 @@ static void on_sent(struct recovery *r, struct session *s, struct rd *rd)
         struct outq_item said = get_options(r, s, rd);
         if (!queued) item = said;
         if (!queued && seq) item.ref = store_hold(core->store, seq, NULL);
-        if (rd_left(rd))
-            replay_restore_sent(s, mail_u64(rd), seq);
+        uint64_t replay = rd_left(rd) ? mail_u64(rd) : 0;
+        if (replay)
+            replay_restore_sent(s, replay, rd_left(rd) ? mail_u64(rd) : seq);
         else if (!queued && item.flags & OUTQ_RETAIN)
             rjobs_note_given(s, seq);
     }
