@@ -70,6 +70,8 @@ static const struct figure figures[] = {
     COUNTER(dropped_pressure, "QoS 0 publishes dropped because memory_limit was reached."),
     COUNTER(refused_envelopes, "Publishes whose $pub/ envelope is broken."),
     COUNTER(history_missed, "Messages of a history that the store had no room for."),
+    COUNTER(history_duplicates, "Messages that a history has had within its dedup window."),
+    COUNTER(dedup_forgotten, "Identifiers forgotten early, as there are too many of them."),
     GAUGE("clients_connected", connected, "Clients connected."),
     GAUGE("sessions", sessions, "Sessions, connected or not."),
     GAUGE("subscriptions", subscriptions, "Subscriptions, those of groups not counted."),

@@ -10,6 +10,7 @@
  * On the way, messages in stretches of the log that are to be vacated are moved by who holds them.
  * The shard's thread. */
 #include "core/dead.h"
+#include "core/dedup.h"
 #include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
@@ -337,6 +338,7 @@ static void write_slice(struct core *core, struct checkpoint *cp)
     }
     if (cp->phase != SAFE) return;
     history_journal(core);
+    dedup_journal(core);
     if (core->journal_seq < cp->begin && buf_len(&core->journal) == 0) put_nothing(core);
     journal_flush(core);
     bool is_said = core->journal_seq >= cp->begin && buf_len(&core->journal) == 0;

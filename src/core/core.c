@@ -5,6 +5,7 @@
 
 #include "core/core_int.h"
 #include "core/dead.h"
+#include "core/dedup.h"
 #include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
@@ -204,6 +205,7 @@ void core_free(struct core **core_ptr)
     pending_free(core);
     interest_free(core);
     histories_free(core);
+    dedup_free(core);
     core_destroy(core);
 }
 

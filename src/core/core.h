@@ -32,6 +32,7 @@ struct core_history {
     uint64_t max_age_ms, max_bytes, max_messages; /* 0 = no limit; bytes of topic, properties and
                                                      payload */
     uint32_t max_per_topic;                       /* messages; 0 = no limit */
+    uint64_t dedup_window_ms;                     /* 0 = none */
 };
 
 struct cconn; /* a client's connection as the core sees it */
@@ -161,6 +162,8 @@ struct core_stats {                            /* counters grow; gauges say what
         dropped_no_memory;
     uint64_t dropped_share_nacked, dropped_qos0_offline;
     uint64_t history_missed; /* messages of a history that the store had no room for */
+    uint64_t history_duplicates,
+        dedup_forgotten; /* see dedup.h: not stored again; for their number */
     uint64_t filter_matched, filter_missed, filter_errors; /* answers of attribute filters; misses
                                    and errors of those that were asked: an index asks few */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */

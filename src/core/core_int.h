@@ -174,6 +174,7 @@ struct cconn {
     void *owner;
     char *peer;
     struct qask *asking;       /* owners of queues, queue_ask.c; or NULL */
+    struct dedup_ask *dedup;   /* dedup.c; or NULL */
     char *username;            /* as CONNECT or the certificate gave it; NULL: anonymous */
     char *proved_user;         /* by the transport; or NULL */
     struct verdicts *verdicts; /* of the access list, access.c; NULL: none yet */
@@ -420,6 +421,7 @@ struct core {
     uint64_t delayed_again_ms;         /* not before, as the store is full */
     struct list *delayed_walk;         /* where a checkpoint is among them */
     struct ptrmap delayed_map;         /* the same by sequence */
+    struct dedup *dedup;               /* what histories have had; NULL: nothing yet */
     struct dead_list *dead_list;       /* shard 0; NULL: there are none */
     struct dead_service *dead_service; /* likewise, see dead_read.h; NULL: nobody has asked yet */
     uint64_t dead_again_ms;

@@ -55,6 +55,11 @@ unsigned history_again(const struct core *core, struct bytes topic)
     return hs ? history_find(core, topic) : 0;
 }
 
+const struct core_history *history_conf(const struct core *core, unsigned policy)
+{
+    return &core->histories->all[policy - 1].conf;
+}
+
 /* The next level; *last: there is none behind it. */
 static struct bytes level(struct bytes *rest, bool *last)
 {

@@ -13,6 +13,7 @@
 #include "core/core_int.h"
 
 struct recovery;
+struct core_history;
 
 /* The policies of core->cfg, each with the state it had if it was there before.  E_NOMEM: all is
  * as it was. */
@@ -27,6 +28,7 @@ static inline unsigned history_of(const struct core *core, struct bytes topic)
 }
 /* The same for a topic that was found to belong to some: with one policy nothing is compared. */
 unsigned history_again(const struct core *core, struct bytes topic);
+const struct core_history *history_conf(const struct core *core, unsigned policy);
 /* Whether some topic may match both the filter and a policy's. */
 bool history_meets(const struct core *core, struct bytes filter);
 

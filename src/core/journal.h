@@ -53,6 +53,7 @@ enum journal_kind {
     J_DELAYED,   /* of a checkpoint: a message waits for its time */
     J_ASKS,      /* retained messages are to be sent for a subscription, but for some */
     J_ASKED,     /* and all of them have been */
+    J_SEEN,      /* identifiers that histories have had, of a checkpoint; or of a duplicate */
     J_KINDS,
 };
 

@@ -3,6 +3,7 @@
 #include "core/mailbox.h"
 
 #include "core/dead_read.h"
+#include "core/dedup.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/queue.h"
@@ -228,8 +229,10 @@ static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
         checkpoint_mail_in(core, src, kind, r);
     else if (kind <= MAIL_HISTORY_FIRST)
         history_mail_in(core, src, kind, r);
-    else
+    else if (kind <= MAIL_DEAD_PAGE)
         dead_read_mail_in(core, src, kind, r);
+    else
+        dedup_mail_in(core, src, kind, r);
 }
 
 void core_mail_in(struct core *core, unsigned src, struct bytes mail)

@@ -40,6 +40,9 @@ enum mail_kind {
     MAIL_DEAD_ASK,
     MAIL_DEAD_STOP,
     MAIL_DEAD_PAGE,
+    MAIL_DEDUP_ASK,
+    MAIL_DEDUP_SAID,
+    MAIL_DEDUP_OVER,
     MAIL_KINDS,
 };
 
