@@ -98,6 +98,8 @@ static const struct metrics_row rows[] = {
 FIGURE(proxy_refused, in->shell.proxy_refused)
 FIGURE(handshakes_failed, in->shell.handshakes_failed)
 
+FIGURE(refused_envelopes, in->stats.refused_envelopes)
+
 FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
 FIGURE(filter_errors, in->stats.filter_errors)
@@ -107,6 +109,7 @@ FIGURE(logins_ended, in->stats.logins_ended)
 static const struct metrics_row own_rows[] = {
     {"refused/proxy_header", proxy_refused, DECIMAL},
     {"refused/tls_handshake", handshakes_failed, DECIMAL},
+    {"refused/envelopes", refused_envelopes, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
     {"filters/matched", filters_matched, DECIMAL},
     {"filters/missed", filters_missed, DECIMAL},

@@ -2,6 +2,7 @@
  * order of CONNACK's properties is mosquitto's (CONTRACT section 1).  The shard's thread. */
 #include "core/access.h"
 #include "core/core_int.h"
+#include "core/envelope.h"
 #include "core/journal.h"
 #include "core/retained.h"
 
@@ -81,11 +82,34 @@ static uint8_t choose_id(struct cconn *c, struct entry *e)
     return prefix_allowed(c->listener, e->id) ? 0 : MQTT_NOT_AUTHORIZED;
 }
 
-static uint8_t check_will(const struct cconn *c, const struct mqtt_connect *m)
+/* What is in the envelope of a will's topic becomes its properties.  A broken one stays, and is
+ * refused as a topic that is not for clients. */
+static uint8_t open_envelope(struct core *core, struct mqtt_will *w)
+{
+    struct envelope e;
+    struct bytes raw = w->props.raw;
+    uint8_t *d = core_scratch(core, SCRATCH_PROPS, raw.n + envelope_room(w->topic));
+    if (d == NULL) return MQTT_SERVER_BUSY;
+    if (envelope_open(w->topic, put_mem(d, raw), &e) < 0) {
+        core->stats.refused_envelopes++;
+        return 0;
+    }
+    w->topic = e.topic;
+    w->props.raw = bytes_of(d, raw.n + e.props.n);
+    if (e.expiry_s == MQTT_NO_EXPIRY) return 0;
+    if (!mqtt_has(&w->props, MQTT_P_MESSAGE_EXPIRY) || w->props.message_expiry > e.expiry_s)
+        w->props.message_expiry = e.expiry_s;
+    w->props.present |= (uint64_t)1 << MQTT_P_MESSAGE_EXPIRY;
+    return 0;
+}
+
+static uint8_t check_will(struct cconn *c, struct mqtt_connect *m)
 {
     const struct core_config *cfg = &c->core->cfg;
     if (!m->has_will) return 0;
-    const struct mqtt_will *w = &m->will;
+    struct mqtt_will *w = &m->will;
+    uint8_t reason = envelope_is(w->topic) ? open_envelope(c->core, w) : 0;
+    if (reason) return reason;
     if (w->qos > c->listener->max_qos) return MQTT_QOS_NOT_SUPPORTED;          /* [MQTT-3.2.2-12] */
     if (w->retain && !cfg->retain_available) return MQTT_RETAIN_NOT_SUPPORTED; /* [MQTT-3.2.2-13] */
     if (!mqtt_topic_name_ok(w->topic, cfg->max_topic_levels)) return MQTT_TOPIC_NAME_INVALID;
@@ -145,7 +169,7 @@ static uint8_t check_speech(const struct cconn *c, const struct mqtt_connect *m)
 
 static uint8_t check(struct cconn *c, struct entry *e)
 {
-    const struct mqtt_connect *m = &e->m;
+    struct mqtt_connect *m = &e->m;
     /* 3.x has no way to tell a client another keep alive; mosquitto refuses the id. */
     uint16_t most = c->core->cfg.max_keepalive_s;
     bool longer = m->keep_alive_s == 0 || m->keep_alive_s > most;
@@ -162,11 +186,10 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
     struct will *will =
         mem_alloc(sizeof *will + mount.n + w->topic.n + w->props.raw.n + w->payload.n + name);
     if (will == NULL) return NULL;
-    bool v5 = m->version == MQTT_V5;
     uint8_t *d = put_mem(will->data, mount);
     d = put_mem(d, w->topic);
     will->topic = bytes_of(will->data, (size_t)(d - will->data));
-    will->props = bytes_of(d, v5 ? mqtt_props_forward(w->props.raw, d) : 0);
+    will->props = bytes_of(d, mqtt_props_forward(w->props.raw, d)); /* 3.x: of an envelope */
     d += will->props.n;
     will->payload = bytes_of(d, w->payload.n);
     d = put_mem(d, w->payload);
@@ -174,8 +197,8 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
     if (m->has_username) *put_mem(d, m->username) = 0;
     will->allowed = false;
     will->expiry_s =
-        v5 && mqtt_has(&w->props, MQTT_P_MESSAGE_EXPIRY) ? w->props.message_expiry : MQTT_NO_EXPIRY;
-    will->delay_s = v5 && mqtt_has(&w->props, MQTT_P_WILL_DELAY) ? w->props.will_delay : 0;
+        mqtt_has(&w->props, MQTT_P_MESSAGE_EXPIRY) ? w->props.message_expiry : MQTT_NO_EXPIRY;
+    will->delay_s = mqtt_has(&w->props, MQTT_P_WILL_DELAY) ? w->props.will_delay : 0;
     will->qos = w->qos;
     will->retain = w->retain;
     will->again_ms = 0;

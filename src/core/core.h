@@ -155,6 +155,7 @@ struct core_stats {                            /* counters grow; gauges say what
                                    and errors of those that were asked: an index asks few */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
     uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;
+    uint64_t refused_envelopes; /* of publishes and wills, see envelope.h */
     uint64_t route_hits, route_misses;
     uint64_t publishers_paused;
     uint64_t connected;                           /* gauge: sessions with a connection */

@@ -7,6 +7,7 @@
  */
 #include "core/access.h"
 #include "core/core_int.h"
+#include "core/envelope.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -15,11 +16,14 @@
 
 bool topic_is_reserved(struct bytes topic)
 {
-    static const char *const prefixes[] = {"$SYS/",  "$share/", "$filter/", "$replay/",
-                                           "$dead/", "$queue/", "$pub/",    "$delayed/"};
-    for (size_t i = 0; i < ARRAY_LEN(prefixes); i++)
-        if (bytes_starts(topic, prefixes[i])) return true;
-    return bytes_eq(topic, bytes_str("$SYS"));
+    /* With and without what follows, since `$dead/#` has `$dead` as well. */
+    static const char *const names[] = {"$SYS",  "$share", "$filter", "$replay",
+                                        "$dead", "$queue", "$pub",    "$delayed"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (bytes_starts(topic, names[i]) &&
+            (topic.n == strlen(names[i]) || topic.p[strlen(names[i])] == '/'))
+            return true;
+    return false;
 }
 
 /* What recovery has to know of a message beside itself. */
@@ -225,6 +229,7 @@ struct inbound {
     struct mqtt_publish m;
     struct pub pub;
     const struct route *route;
+    const char *broken; /* what is wrong with its envelope; NULL: it has none, or a right one */
 };
 
 static void answer(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
@@ -279,6 +284,28 @@ static int read_props(struct cconn *c, struct inbound *in, struct mqtt_props *pr
     return 0;
 }
 
+/* What is in the topic's envelope is appended to the properties.  A broken one stays, and is
+ * refused with the other topics that are not for clients to publish to: check_limits(). */
+static int open_envelope(struct cconn *c, struct inbound *in)
+{
+    struct envelope e;
+    struct bytes topic = in->m.topic;
+    if (!bytes_is_utf8(topic)) return E_MALFORMED; /* [MQTT-1.5.4-1] */
+    uint8_t *d = core_scratch(c->core, SCRATCH_PROPS, in->m.props.n + envelope_room(topic));
+    if (d == NULL) return E_NOMEM;
+    size_t own = mqtt_props_forward(in->m.props, d);
+    in->pub.props = bytes_of(d, own);
+    if (envelope_open(topic, d + own, &e) < 0) {
+        c->core->stats.refused_envelopes++;
+        in->broken = e.problem;
+        return 0;
+    }
+    in->m.topic = e.topic;
+    in->pub.props.n = own + e.props.n;
+    in->pub.expiry_s = (uint32_t)min_u64(in->pub.expiry_s, e.expiry_s);
+    return 0;
+}
+
 static int mount(struct cconn *c, struct inbound *in)
 {
     struct bytes prefix = bytes_str(c->listener->mount_point);
@@ -330,8 +357,8 @@ static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_p
         return rc < 0 ? rc : E_AGAIN;
     }
     if (in->m.topic.p[0] == '$' && topic_is_reserved(in->m.topic)) {
-        int rc =
-            refuse(c, in, MQTT_TOPIC_NAME_INVALID, "this topic is not for clients to publish to");
+        const char *why = in->broken ? in->broken : "this topic is not for clients to publish to";
+        int rc = refuse(c, in, MQTT_TOPIC_NAME_INVALID, why);
         return rc < 0 ? rc : E_AGAIN;
     }
     if (mqtt_has(props, MQTT_P_PAYLOAD_FORMAT) && props->payload_format == 1 &&
@@ -443,6 +470,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     struct mqtt_props props;
     int rc = mqtt_publish_decode(c->version, flags, body, &in.m);
     if (rc < 0) return rc;
+    in.broken = NULL;
     in.pub = (struct pub){.payload = in.m.payload,
                           .created_ms = core->wall_ms,
                           .expiry_s = MQTT_NO_EXPIRY,
@@ -456,6 +484,8 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
         rc = read_props(c, &in, &props);
     else if (in.m.topic.n == 0)
         rc = E_TOPIC_NAME; /* [MQTT-4.7.3-1] */
+    if (rc == 0 && UNLIKELY(in.m.topic.p[0] == '$') && envelope_is(in.m.topic))
+        rc = open_envelope(c, &in);
     if (rc == 0) rc = find_route(c, &in);
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);

@@ -17,7 +17,7 @@ class Tutorial(PageCase):
 
     def test_every_command(self):
         """A fenced block is what the commands before it have printed."""
-        self.run_page("3-filters.md", 11)
+        self.run_page("3-filters.md", 13)
 
 
 class Named(unittest.TestCase):

@@ -143,9 +143,18 @@ class Properties(BrokerCase):
             raw.connected("")
             for key, value in (("filter", "a >"), ("replay", "-1h")):
                 self.assertEqual(raw.subscribe("x", props=wire.user_property(key, value)), [0x83])
-            for topic in ("$delayed/5/x", "$pub/a=b/x", "$queue/a/nack", "$dead/x"):
+            for topic in ("$delayed/5/x", "$pub/a/x", "$queue/a/nack", "$dead/x"):
                 raw.publish(topic, b"x", qos=1)
                 self.assertEqual(raw.expect(wire.PUBACK).body[2], 0x90, topic)
+
+    def test_attributes_in_the_topic_of_mosquitto_pub(self):
+        """A 3.1.1 publisher says site and temperature; a filter asks for them, and -F shows them."""
+        with Sub(self.broker.port, "-V", "5", "-q", "1", "-t", "env/#", "-D", "subscribe", "user-property", "filter",
+                 "site = 'paris' AND temp > 30", form="%t %p %P %E") as sub:
+            for temp in (29, 31):
+                publish(self.broker.port, "-V", "311", "-q", "1", "-t", f"$pub/site=paris&temp={temp}&ttl=60/env/1",
+                        "-m", str(temp))
+            self.assertEqual(sub.wait_messages(1), ["env/1 31 site:paris temp:31 60"])
 
     def test_filters_of_mosquitto_sub(self):
         """By prefix from 3.1.1, by property from 5: each gets what passes, and waits for no more."""

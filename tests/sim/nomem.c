@@ -128,6 +128,7 @@ static void script(struct world *w, struct peer *ps)
     subscribe(ps);
     publish_all(&ps[3], "a/b");
     publish_all(&ps[4], "a/c");
+    publish_all(&ps[4], "$pub/k=v&ttl=60/a/b");
     for (uint16_t alias = 1; alias < 4; alias++)
         peer_publish(&ps[3], "a/alias", bytes_str("x"), PEER_QOS1, alias);
     peer_publish(&ps[3], "", bytes_str("x"), 0, 1);

@@ -104,6 +104,7 @@ static const struct setting stats[] = {
     STAT(refused_malformed),
     STAT(refused_protocol),
     STAT(refused_limit),
+    STAT(refused_envelopes),
     STAT(keepalive_timeouts),
     STAT(resent),
     STAT(route_hits),
