@@ -570,6 +570,22 @@ static const struct conf_directive schema[] = {
      .max = 3600 * 1000,
      .initial = "1s",
      .help = "How long publishers wait for a reader that does not read."},
+    {.name = "max_publish_rate",
+     IN_CORE(max_publish_rate),
+     RELOAD,
+     .kind = CONF_NUMBER,
+     .max = 1000000,
+     .initial = "0",
+     .help = "Messages a second that a client may publish; a second's worth may come at once. Who "
+             "is faster is read more slowly, so that nothing is lost; `$SYS/sluice/slowed/rate` "
+             "counts the pauses. 0: no limit."},
+    {.name = "max_receive_rate",
+     IN_CORE(max_receive_rate),
+     RELOAD,
+     .kind = CONF_SIZE,
+     .max = INT64_C(1) << 30,
+     .initial = "0",
+     .help = "The same for the bytes of all its packets."},
     UNUSED("allow_duplicate_messages", "overlapping subscriptions follow the standard"),
 
     {.name = "log_dest",

@@ -100,6 +100,8 @@ FIGURE(handshakes_failed, in->shell.handshakes_failed)
 
 FIGURE(refused_envelopes, in->stats.refused_envelopes)
 
+FIGURE(rate_pauses, in->stats.rate_pauses)
+
 FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
 FIGURE(filter_errors, in->stats.filter_errors)
@@ -110,6 +112,7 @@ static const struct metrics_row own_rows[] = {
     {"refused/proxy_header", proxy_refused, DECIMAL},
     {"refused/tls_handshake", handshakes_failed, DECIMAL},
     {"refused/envelopes", refused_envelopes, DECIMAL},
+    {"slowed/rate", rate_pauses, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
     {"filters/matched", filters_matched, DECIMAL},
     {"filters/missed", filters_missed, DECIMAL},

@@ -75,6 +75,8 @@ struct core_config {
         output_soft_bytes; /* unsent output of one connection above which its publishers wait */
     uint32_t output_hard_bytes;  /* and above which QoS 0 is dropped */
     uint64_t slow_grace_ms;      /* how long publishers wait for a reader that does not read */
+    uint32_t max_publish_rate;   /* messages a second from one client; 0 = no limit */
+    uint32_t max_receive_rate;   /* bytes a second likewise, of all its packets */
     uint32_t connect_timeout_ms; /* from accept to a whole CONNECT */
     bool connection_messages;    /* log connects and disconnects */
     bool check_retain_source; /* a retained message is sent only while its publisher may write it */
@@ -158,6 +160,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t refused_envelopes; /* of publishes and wills, see envelope.h */
     uint64_t route_hits, route_misses;
     uint64_t publishers_paused;
+    uint64_t rate_pauses;                         /* of clients that sent faster than they may */
     uint64_t connected;                           /* gauge: sessions with a connection */
     uint64_t sessions;                            /* gauge */
     uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */

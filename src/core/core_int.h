@@ -191,10 +191,12 @@ struct cconn {
     uint8_t login_reason; /* LOGIN_ANSWERED: 0, why not, or that it goes on */
     uint64_t login_token;
     struct login *more;     /* login.c; or NULL */
+    struct rate *rate;      /* rate.c; or NULL */
     bool blocked;           /* the socket takes no more just now */
-    bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
+    bool paused;            /* not read, for one of four reasons: `waiting`, and the next three */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
     bool paused_by_output;  /* because it does not read what we answer */
+    bool paused_by_rate;    /* because it sends too fast */
     bool logged_out;        /* its end is in the log already */
     bool slow;              /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
     bool slow_logged;
