@@ -139,6 +139,7 @@ MUST_USE int conf_slurp(struct conf_reader *r, FILE *file, uint32_t most, struct
 
 /* conf_schema.c */
 const struct conf_directive *conf_schema(size_t *count);
+/* conf_find.c */
 const struct conf_directive *conf_find(const char *name); /* also plugin_opt_* and the like */
 const char *conf_nearest(const char *name);               /* NULL: nothing looks like it */
 
