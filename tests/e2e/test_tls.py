@@ -72,10 +72,11 @@ def context(client=None):
 class Tls(wire.Raw):
     """wire.Raw over TLS."""
 
-    def __init__(self, port, client=None, **options):
+    def __init__(self, port, client=None, newest=ssl.TLSVersion.TLSv1_3, **options):
         super().__init__(port, **options)
-        self.plain = self.socket
-        self.socket = context(client).wrap_socket(self.plain, server_hostname="localhost",
+        self.plain, ours = self.socket, context(client)
+        ours.maximum_version = newest
+        self.socket = ours.wrap_socket(self.plain, server_hostname="localhost",
                                                   suppress_ragged_eofs=False)
 
 
@@ -293,7 +294,7 @@ class Ends(unittest.TestCase):
         """SIGTERM: DISCONNECT, close_notify, exit code 0."""
         with Broker("allow_anonymous true\n" + server(0), shards=4) as broker:
             raws = [Tls(broker.port).connected(f"c-{i}") for i in range(8)]
-            fresh = Tls(broker.port)
+            fresh = Tls(broker.port, newest=ssl.TLSVersion.TLSv1_2) # where the broker is last to be ready
             broker.signal(signal.SIGTERM)
             for raw in raws:
                 raw.expect_disconnect(0x8B)
