@@ -286,7 +286,8 @@ static void reload(struct broker *b)
     }
     const struct conf *now = conf_now(b);
     shards_limit(b->shards,
-                 &(struct shard_limits){now->global_max_clients, now->global_max_connections});
+                 &(struct shard_limits){now->global_max_clients, now->global_max_connections,
+                                        now->max_pending_connections});
     atomic_store(&b->confs->older->users, count); /* pairs with configure_run() by shard_post() */
     for (unsigned i = 0; i < count; i++) {
         *tasks[i] = (struct configure_task){

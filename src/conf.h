@@ -6,17 +6,20 @@
 #include "auth_password.h"
 #include "auth_token.h"
 #include "core/core.h"
+#include "peers.h"
 #include "store/log.h"
 #include "tls/tls.h"
 
 struct conf_listener {
-    uint16_t port;           /* 0: unix socket */
-    char *address;           /* address or NULL (any); path when port is 0 */
-    char *bind_interface;    /* or NULL */
-    int socket_domain;       /* AF_INET, AF_INET6, AF_UNSPEC */
-    int64_t max_connections; /* -1: no limit */
-    bool implicit;           /* made because no listener was configured: loopback, anonymous */
-    unsigned line;           /* in the file, 0 = none */
+    uint16_t port;             /* 0: unix socket */
+    char *address;             /* address or NULL (any); path when port is 0 */
+    char *bind_interface;      /* or NULL */
+    int socket_domain;         /* AF_INET, AF_INET6, AF_UNSPEC */
+    int64_t max_connections;   /* -1: no limit */
+    uint32_t max_connect_rate; /* connections a second; 0: no limit */
+    struct peers_limits per_address;
+    bool implicit; /* made because no listener was configured: loopback, anonymous */
+    unsigned line; /* in the file, 0 = none */
     char *file;
     struct tls_context *tls; /* NULL: without TLS */
     bool require_certificate;
@@ -66,6 +69,8 @@ struct conf {
     size_t token_count;
     unsigned shards; /* 0 = auto: the CPUs this process may use */
     int64_t global_max_clients, global_max_connections; /* -1: no limit */
+    int64_t max_pending_connections;                    /* 0: no limit */
+    uint32_t failed_login_delay_ms;                     /* 0: none */
     uint64_t memory_limit;                              /* bytes of heap; 0 = none */
     bool set_tcp_nodelay;
     uint32_t sys_interval_s; /* 0 = no $SYS */

@@ -128,6 +128,35 @@ static const struct conf_directive schema[] = {
      .max = INT32_MAX,
      .initial = "-1",
      .help = "Connections of this listener at a time; -1: no limit."},
+    {.name = "max_connections_per_address",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.per_address.connections),
+     .kind = CONF_NUMBER,
+     .max = INT32_MAX,
+     .initial = "0",
+     .help =
+         "Connections of this listener from one address at a time: an IPv4 address, or all IPv6 "
+         "addresses with the same first 64 bits. Behind a proxy, of the address in its header. "
+         "Those beyond are closed at once. 0: no limit."},
+    {.name = "max_connect_rate_per_address",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.per_address.rate),
+     .kind = CONF_NUMBER,
+     .max = 1000000,
+     .initial = "0",
+     .help = "Connections of this listener that one address may open in a second. Those beyond are "
+             "closed at once. 0: no limit."},
+    {.name = "max_connect_rate",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.max_connect_rate),
+     .kind = CONF_NUMBER,
+     .max = 1000000,
+     .initial = "0",
+     .help = "Connections that this listener takes in a second, from all addresses together. Those "
+             "beyond wait in the operating system's queue until it is their turn. 0: no limit."},
     {.name = "max_qos",
      RELOAD,
      .scope = CONF_LISTENER,
@@ -349,6 +378,26 @@ static const struct conf_directive schema[] = {
      .max = INT32_MAX,
      .initial = "-1",
      .help = "Connections of all listeners at a time; -1: no limit."},
+    {.name = "max_pending_connections",
+     IN_CONF(max_pending_connections),
+     RELOAD,
+     .kind = CONF_NUMBER,
+     .max = INT32_MAX,
+     .initial = "0",
+     .help =
+         "Connections that have not sent their CONNECT yet, of all listeners together; with one "
+         "more the oldest of them is closed. Without file descriptors left that is done in any "
+         "case. 0: no limit."},
+    {.name = "failed_login_delay",
+     IN_CONF(failed_login_delay_ms),
+     RELOAD,
+     .kind = CONF_DURATION,
+     .unit_ms = 1,
+     .max = 60 * 1000,
+     .initial = "0",
+     .help = "The answer to a wrong password comes so much later, and to each further one from the "
+             "same address within a minute after twice the time, up to half of connect_timeout. 0: "
+             "at once."},
     {.name = "max_keepalive",
      IN_CORE(max_keepalive_s),
      RELOAD,

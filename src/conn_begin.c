@@ -14,17 +14,22 @@ void conn_accept(struct shard *s, struct listener *l, const struct conf_listener
                  const char *peer)
 {
     struct transport t = {.ops = &tcp_transport, .fd = fd};
-    bool greets = conf->tls && conf->proxy_version == 0;
-    int rc = greets ? tls_open(&t, conf->tls, fd) : 0;
-    struct conn *c = rc == 0 ? conn_new(s, l, conf, &t, peer) : NULL;
+    struct conn *c = conn_new(s, l, conf, &t, peer);
     if (c == NULL) {
         t.ops->close(&t);
         shard_dismiss(s, l);
         return;
     }
-    if (greets) c->begins = CONN_GREETS;
-    if (conf->proxy_version) c->begins = CONN_ANNOUNCED;
-    conn_want(c);
+    if (conf->proxy_version) {
+        c->begins = CONN_ANNOUNCED; /* whose address it is, is not known yet */
+    } else if (!guard_admit(c) || (conf->tls && tls_open(&c->transport, conf->tls, fd) < 0)) {
+        conn_free(c, E_FULL);
+        return;
+    } else if (conf->tls) {
+        c->begins = CONN_GREETS;
+    }
+    guard_pending_begin(c);
+    if (!c->dead) conn_want(c);
 }
 
 /* ---- a proxy's header ---- */
@@ -61,6 +66,7 @@ static int take_header(struct conn *c, const struct proxy_header *h)
         if (peer == NULL) return E_NOMEM;
         mem_free(c->peer);
         c->peer = peer;
+        if (!guard_admit(c)) return E_FULL;
     }
     if (c->conf->tls) return tls_open(&c->transport, c->conf->tls, c->transport.fd);
     if (!c->conf->core.certificate_is_user || h->common_name.n == 0) return 0;

@@ -100,6 +100,11 @@ FIGURE(handshakes_failed, in->shell.handshakes_failed)
 
 FIGURE(refused_envelopes, in->stats.refused_envelopes)
 
+FIGURE(address_refused, in->shell.address_refused)
+FIGURE(address_rate_refused, in->shell.address_rate_refused)
+FIGURE(pending_refused, in->shell.pending_refused)
+FIGURE(connect_rate_pauses, in->shell.connect_rate_pauses)
+FIGURE(logins_delayed, in->shell.logins_delayed)
 FIGURE(rate_pauses, in->stats.rate_pauses)
 
 FIGURE(filters_matched, in->stats.filter_matched)
@@ -112,6 +117,11 @@ static const struct metrics_row own_rows[] = {
     {"refused/proxy_header", proxy_refused, DECIMAL},
     {"refused/tls_handshake", handshakes_failed, DECIMAL},
     {"refused/envelopes", refused_envelopes, DECIMAL},
+    {"refused/address_connections", address_refused, DECIMAL},
+    {"refused/address_rate", address_rate_refused, DECIMAL},
+    {"refused/pending", pending_refused, DECIMAL},
+    {"slowed/connect_rate", connect_rate_pauses, DECIMAL},
+    {"slowed/logins", logins_delayed, DECIMAL},
     {"slowed/rate", rate_pauses, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
     {"filters/matched", filters_matched, DECIMAL},

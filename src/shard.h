@@ -21,11 +21,16 @@ struct shard_task {
 struct shard_stats {
     uint64_t proxy_refused;     /* no PROXY header, or one that the listener does not want */
     uint64_t handshakes_failed; /* of TLS */
+    uint64_t address_refused, address_rate_refused; /* their address has enough already */
+    uint64_t pending_refused;                       /* closed to make room for one that is newer */
+    uint64_t connect_rate_pauses;                   /* of listening sockets */
+    uint64_t logins_delayed;                        /* the answer to a wrong password waits */
 };
 
 /* Limits over all shards. */
 struct shard_limits {
     int64_t max_clients, max_connections; /* -1: none */
+    int64_t max_pending;                  /* connections without CONNECT; 0: none */
 };
 
 /* Makes `count` shards, not yet running; with a folder they are brought to where those that wrote

@@ -5,13 +5,16 @@
 #include "auth_token.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "net/address.h"
 #include "shard_int.h"
 
 struct login {
     struct auth_job job;
     struct shard_task task;
+    struct timer timer; /* the answer waits, as it was wrong */
     struct shard *shard;
     uint64_t token;
+    uint64_t net;                      /* where it comes from */
     const struct passwords *passwords; /* of a configuration, which outlives the pool */
     const struct token_rules *tokens;  /* likewise */
     struct scram *scram;               /* of an exchange */
@@ -77,7 +80,7 @@ static void login_done(struct auth_job *job)
 
 /* ---- answers ---- */
 
-static void login_run(struct shard *s, struct shard_task *t)
+static void login_answer(struct shard *s, struct login *l)
 {
     static const uint8_t reasons[] = {
         [AUTH_RIGHT] = 0,
@@ -87,7 +90,6 @@ static void login_run(struct shard *s, struct shard_task *t)
         [AUTH_LATE] = MQTT_SERVER_BUSY,
         [AUTH_STOPPED] = MQTT_SERVER_SHUTTING_DOWN,
     };
-    struct login *l = CONTAINER_OF(t, struct login, task);
     struct core_login_answer answer = l->answer;
     answer.reason = reasons[l->job.verdict];
     bool goes_on = l->job.verdict == AUTH_MORE;
@@ -95,6 +97,24 @@ static void login_run(struct shard *s, struct shard_task *t)
     if (goes_on) l->scram = NULL; /* the core's now; the answer's data live in it */
     core_login_done(s->core, l->token, &answer);
     login_free(l);
+}
+
+static void login_waited(struct timer *t, void *ctx)
+{
+    login_answer(ctx, CONTAINER_OF(t, struct login, timer));
+}
+
+/* Who guesses has to wait for every answer; no thread does. */
+static void login_run(struct shard *s, struct shard_task *t)
+{
+    struct login *l = CONTAINER_OF(t, struct login, task);
+    uint64_t delay_ms = l->job.verdict == AUTH_WRONG ? guard_login_delay(s, l->net) : 0;
+    if (delay_ms == 0) {
+        login_answer(s, l);
+        return;
+    }
+    l->timer.fire = login_waited;
+    timer_arm(&s->timers, &l->timer, s->now_ms + delay_ms);
 }
 
 void shard_exchange_free(void *ctx, void *exchange)
@@ -133,7 +153,11 @@ static struct login *login_new(struct shard *s, const struct core_login *login, 
     size_t n = login->username.n + secret.n;
     struct login *l = mem_alloc(sizeof *l + n);
     if (l == NULL) return NULL;
-    *l = (struct login){.task = {.run = login_run}, .shard = s, .token = login->token, .size = n};
+    *l = (struct login){.task = {.run = login_run},
+                        .shard = s,
+                        .token = login->token,
+                        .net = address_net(login->peer),
+                        .size = n};
     uint8_t *d = put_mem(l->bytes, login->username);
     put_mem(d, secret);
     l->username = bytes_of(l->bytes, login->username.n);
