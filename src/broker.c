@@ -6,7 +6,6 @@
 #include "anchor.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "core/acl.h"
 #include "listener.h"
 #include "log.h"
 #include "shard.h"
@@ -46,6 +45,14 @@ struct broker {
 };
 
 static const struct conf *conf_now(const struct broker *b) { return b->confs->conf; }
+
+/* What the listening sockets were opened by. */
+static const struct conf *conf_first(const struct broker *b)
+{
+    const struct confs *c = b->confs;
+    while (c->older) c = c->older;
+    return c->conf;
+}
 
 static int confs_add(struct broker *b, struct conf **conf)
 {
@@ -243,7 +250,7 @@ static void configure_run(struct shard *s, struct shard_task *t)
     shard_configure(s, c->conf);
     /* acq_rel: every shard's last look at the list is before the last one frees it */
     if (atomic_fetch_sub_explicit(&c->before->users, 1, memory_order_acq_rel) == 1)
-        acl_free(&c->before->conf->acl);
+        conf_free_acls(c->before->conf);
     mem_free(c);
 }
 
@@ -275,6 +282,7 @@ static void reload(struct broker *b)
         (void)conf_restart_needed(conf_now(b), conf, reload_needs_restart, b);
         rc = log_reconfigure(b->log, conf);
     }
+    if (rc == 0) rc = conf_number_listeners(conf, conf_first(b));
     if (rc == 0) rc = confs_add(b, &conf);
     if (rc < 0) {
         while (made) mem_free(tasks[--made]);

@@ -74,6 +74,7 @@ void conf_free(struct conf **conf)
 {
     struct conf *c = *conf;
     if (c == NULL) return;
+    conf_free_acls(c);
     for (size_t i = 0; i < c->listener_count; i++) conf_listener_fini(&c->listeners[i]);
     mem_free(c->listeners);
     for (size_t i = 0; i < c->password_file_count; i++) {
@@ -84,9 +85,8 @@ void conf_free(struct conf **conf)
     for (size_t i = 0; i < c->token_count; i++) conf_tokens_fini(&c->tokens[i]);
     mem_free(c->tokens);
     conf_histories_fini(c);
-    acl_free(&c->acl);
     conf_filters_fini(c);
-    mem_free(c->acl_file);
+    mem_free(c->acls);
     mem_free(c->pid_file);
     mem_free(c->user);
     mem_free(c->persistence_location);

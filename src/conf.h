@@ -27,6 +27,7 @@ struct conf_listener {
     bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */
     const struct passwords *passwords; /* in conf.password_files, or NULL: names are not checked */
     const struct token_rules *tokens;  /* in conf.tokens, or NULL: tokens are not taken */
+    struct acl *acl;                   /* of its own acl_file; owned; NULL: none */
     struct core_listener core;         /* strings owned here */
 };
 
@@ -56,8 +57,10 @@ struct conf_tokens { /* jwt_...: once for all listeners of which the same was sa
 };
 
 struct conf {
-    struct acl *acl; /* of acl_file; core.acl is the same; NULL: none */
-    char *acl_file;
+    struct acl *acl;         /* of acl_file for all listeners; core.acl is the same; NULL: none */
+    struct acl *nothing;     /* of listeners that are open and are not in this file any more */
+    bool per_listener;       /* per_listener_settings */
+    const struct acl **acls; /* with per_listener_settings, by number; core.listener_acls */
     struct core_config core;
     struct core_history *histories; /* core.histories; strings owned here */
     struct core_filter *filters; /* core.named_filters, owned */
@@ -103,6 +106,11 @@ struct conf_args {    /* the command line */
 MUST_USE int conf_load(struct conf **out, const struct conf_args *args, char **error,
                        void (*warn)(void *ctx, const char *line), void *ctx);
 void conf_free(struct conf **conf);
+/* Before a reload is used: each listener gets the number that it has in the configuration that the
+ * process began with, as does its access list.  E_NOMEM. */
+MUST_USE int conf_number_listeners(struct conf *conf, const struct conf *first);
+/* Nobody asks its access lists any more: they may be large, and a configuration stays. */
+void conf_free_acls(struct conf *conf);
 /* For a reload: calls say for each directive that is not the same in both and that only a restart
  * can change ("listener" when one is added, removed or moved).  Returns how many. */
 unsigned conf_restart_needed(const struct conf *running, const struct conf *wanted,

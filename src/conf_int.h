@@ -101,6 +101,7 @@ struct conf_draft {
     char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
     struct conf_tls tls;
     char *password_file; /* NULL not said */
+    char *acl_file;      /* likewise */
     struct conf_jwt jwt;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
@@ -217,8 +218,8 @@ MUST_USE int conf_jwt_finish(struct conf_reader *r, const struct conf_draft *sec
 void conf_jwt_fini(struct conf_jwt *j);
 void conf_tokens_fini(struct conf_tokens *t);
 
-/* conf_acl.c: the access list of acl_file, if there is one. */
-MUST_USE int conf_read_acl(struct conf_reader *r);
+/* conf_acl.c: the access list of an acl_file; path NULL: *out is NULL. */
+MUST_USE int conf_read_acl(struct conf_reader *r, const char *path, struct acl **out);
 
 /* conf_doc.c: the reference page; E_NOMEM. */
 MUST_USE int conf_document(struct buf *out);

@@ -247,8 +247,8 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(per_listener, "true or false"),
      .initial = "false",
-     .help = "allow_anonymous, password_file, auto_id_prefix and jwt_... belong to the listener "
-             "above them instead of to all. Must come before them."},
+     .help = "allow_anonymous, password_file, acl_file, auto_id_prefix and jwt_... belong to the "
+             "listener above them instead of to all. Must come before them."},
     {.name = "allow_anonymous",
      RELOAD,
      .scope = CONF_SECURITY,
@@ -330,7 +330,8 @@ static const struct conf_directive schema[] = {
          "A token begins so much earlier and ends so much later than it says, as clocks differ."},
     {.name = "acl_file",
      RELOAD,
-     IN_CONF(acl_file),
+     .scope = CONF_SECURITY,
+     .offset = offsetof(struct conf_draft, acl_file),
      .kind = CONF_TEXT,
      .help = "A file in mosquitto's grammar that says who may read and write which topics; what it "
              "does not allow is denied. Without it everybody may do everything. A reload reads it "

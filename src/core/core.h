@@ -82,11 +82,16 @@ struct core_config {
     bool check_retain_source; /* a retained message is sent only while its publisher may write it */
     const struct acl *acl;    /* core/acl.h; NULL: everybody may do everything.  Borrowed until
                                  core_configure() gives another, or core_free() */
+    /* Instead of it, the list of each listener by its number; NULL: there is one for all.  A list
+     * that is NULL lets that listener's clients do everything.  Borrowed likewise. */
+    const struct acl *const *listener_acls;
+    uint32_t listener_count; /* of them */
 };
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */
 struct core_listener {
     uint16_t port;        /* 0: unix socket; for log lines */
+    uint16_t number;      /* in core_config.listener_acls; the same after a reload */
     bool allow_anonymous; /* without a user name, and with any when names are not checked */
     bool checks_users;    /* core_env.login decides about those who give a name or a method */
     bool token_is_user;   /* and about a password alone, which then says whose it is */

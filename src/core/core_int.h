@@ -48,6 +48,7 @@ typedef uint64_t session_id; /* slot | generation << 32; 0 = none */
 struct will {
     struct bytes topic, props, payload; /* into `bytes` */
     uint32_t expiry_s, delay_s;
+    uint16_t listener; /* number of the one that its client came by */
     uint8_t qos;
     bool retain;
     const char *username; /* whose it is, into `data`; NULL: anonymous */

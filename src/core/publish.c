@@ -489,7 +489,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0) rc = find_route(c, &in);
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
-    if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
+    if (rc == 0 && UNLIKELY(access_list(c) != NULL)) rc = check_access(c, &in);
     if (rc < 0) return rc == E_AGAIN ? 0 : rc;
     bool stored = in.m.retain || in.route->history || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||

@@ -240,7 +240,7 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     int rc = mounted(c, &filter);
     refusal = rc == 0 ? check_replay(o, &w, filter) : 0;
     if (refusal) return refusal;
-    if (rc == 0 && UNLIKELY(core->cfg.acl != NULL) && access_denies_filter(c, filter)) {
+    if (rc == 0 && UNLIKELY(access_list(c) != NULL) && access_denies_filter(c, filter)) {
         core->stats.denied_subscribe++;
         return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
     }

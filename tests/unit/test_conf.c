@@ -2,6 +2,8 @@
  * line and leaves nothing behind. */
 #include "test_conf.h"
 
+#include "core/acl.h"
+
 /* ---- defaults ---- */
 
 static void without_a_file_both_loopback_addresses_are_open_to_everybody(void **state)
@@ -532,11 +534,54 @@ static void an_access_list_that_is_not_there_is_an_error(void **state)
     assert_string_equal(b.error, "/nowhere/acl: cannot open: No such file or directory");
 }
 
-static void an_access_list_of_one_listener_comes_later(void **state)
+static void each_listener_may_have_an_access_list(void **state)
 {
     (void)state;
-    assert_int_equal(load("per_listener_settings true\nlistener 1883\nacl_file /x\n"), E_INVALID);
-    assert_non_null(strstr(b.error, "'per_listener_settings true' is not supported yet"));
+    char text[400];
+    write_file("acl", "topic a\n", 8);
+    write_file("empty", "", 0);
+    snprintf(text, sizeof text,
+             "per_listener_settings true\nlistener 1\nacl_file %s/acl\nlistener 2\nlistener 3\n"
+             "acl_file %s/empty\nlistener 4\nacl_file %s/acl\nallow_anonymous true\n",
+             b.folder, b.folder, b.folder);
+    assert_int_equal(load(text), 0);
+    const struct core_config *c = &b.conf->core;
+    assert_null(c->acl);
+    assert_int_equal(c->listener_count, 4);
+    assert_non_null(c->listener_acls[0]);
+    assert_null(c->listener_acls[1]);
+    assert_true(acl_is_empty(c->listener_acls[2]));
+    assert_false(acl_is_empty(c->listener_acls[3]));
+    assert_non_null(strstr(b.warnings, "/empty: the access list is empty"));
+    assert_int_equal(load("per_listener_settings true\nlistener 1883\nacl_file /x\n"), E_IO);
+}
+
+/* After a reload the sockets are those of the start. */
+static void lists_keep_the_number_of_their_listener(void **state)
+{
+    (void)state;
+    char text[400];
+    write_file("acl", "topic a\n", 8);
+    struct conf *first = NULL;
+    char *error = NULL;
+    write_file("first.conf", "listener 1\nlistener 2\nlistener 3\n", 33);
+    snprintf(text, sizeof text, "%s/first.conf", b.folder);
+    struct conf_args args = {.file = text, .port = -1};
+    assert_int_equal(conf_load(&first, &args, &error, NULL, NULL), 0);
+    for (uint16_t i = 0; i < 3; i++) assert_int_equal(first->listeners[i].core.number, i);
+    char wanted[400];
+    snprintf(wanted, sizeof wanted,
+             "per_listener_settings true\nlistener 4\nlistener 3\nacl_file %s/acl\nlistener 1\n",
+             b.folder);
+    assert_int_equal(load(wanted), 0);
+    assert_int_equal(conf_number_listeners(b.conf, first), 0);
+    const struct core_config *c = &b.conf->core;
+    assert_int_equal(c->listener_count, 3);
+    assert_null(c->listener_acls[0]);
+    assert_true(acl_is_empty(c->listener_acls[1])); /* open, and not in the file any more */
+    assert_ptr_equal(c->listener_acls[2], b.conf->listeners[1].acl);
+    assert_non_null(c->listener_acls[2]);
+    conf_free(&first);
 }
 
 static void a_feature_that_comes_later_may_be_switched_off(void **state)
@@ -750,7 +795,8 @@ int main(void)
         A_TEST(an_empty_access_list_allows_nothing_and_that_is_said),
         A_TEST(a_mistake_in_an_access_list_names_its_line),
         A_TEST(an_access_list_that_is_not_there_is_an_error),
-        A_TEST(an_access_list_of_one_listener_comes_later),
+        A_TEST(each_listener_may_have_an_access_list),
+        A_TEST(lists_keep_the_number_of_their_listener),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),
         A_TEST(what_has_no_effect_is_accepted_with_a_warning),
         A_TEST(included_files_come_in_mosquittos_order),

@@ -69,6 +69,7 @@ struct talk {
     struct core_listener *listeners[LISTENERS_MAX];
     bool listener_used[LISTENERS_MAX];
     struct acl *acls[ACLS_MAX]; /* of `config acl_file`; the world may use any of them */
+    const struct acl *listener_acls[LISTENERS_MAX]; /* of `listener acl_file`, likewise */
     size_t acl_count;
     struct fields vars;
     unsigned line;     /* being run */
