@@ -62,6 +62,14 @@ bool access_denies_filter(const struct cconn *c, struct bytes filter)
     return acl_denies_filter(access_list(c), &client, filter);
 }
 
+bool access_may_use(const struct cconn *c, struct bytes filter, enum acl_feature feature)
+{
+    const struct acl *acl = access_list(c);
+    if (LIKELY(acl == NULL)) return true;
+    struct acl_client client = client_of(c);
+    return acl_may_use(acl, &client, filter, feature);
+}
+
 bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w)
 {
     const struct acl *acl = access_list_of(core, w->listener);

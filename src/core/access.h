@@ -29,6 +29,8 @@ static inline bool access_may_read(struct cconn *c, struct bytes topic)
 }
 /* A SUBSCRIBE of this filter (behind its mount point) can never bring anything. */
 bool access_denies_filter(const struct cconn *c, struct bytes filter);
+/* Whether c may use a feature on this filter (behind its mount point; of a queue: its name). */
+bool access_may_use(const struct cconn *c, struct bytes filter, enum acl_feature feature);
 /* Whether a client may have this will sent. */
 bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w);
 /* Whether who published this retained message may still do so (check_retain_source).  It does not

@@ -111,6 +111,27 @@ static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
     return w->expr.p || w->filter.p ? check_filter(o, w) : 0;
 }
 
+static bool may_use(struct order *o, struct bytes filter, enum acl_feature feature,
+                    const char *name)
+{
+    if (access_may_use(o->c, filter, feature)) return true;
+    explain(o, "the access list does not let this client use %s here", name);
+    return false;
+}
+
+/* Whether the access list lets this client have what the entry is about. */
+static bool access_permits(struct order *o, const struct wish *w, struct bytes filter)
+{
+    if (LIKELY(access_list(o->c) == NULL)) return true;
+    if (filter.n == 0) filter = w->queue; /* all that it collects */
+    if (access_denies_filter(o->c, filter)) return false;
+    bool dead = bytes_starts(filter, "$dead/") || bytes_eq(filter, bytes_str("$dead"));
+    return (!dead || may_use(o, filter, ACL_DEAD, "dead letters")) &&
+           (!(w->expr.p || w->filter.p) || may_use(o, filter, ACL_FILTER, "filters")) &&
+           (!(w->when.p || w->replay.p) || may_use(o, filter, ACL_REPLAY, "replay")) &&
+           (!w->queue.n || may_use(o, w->queue, ACL_QUEUE, "this queue"));
+}
+
 /* The filter with the listener's mount point before it, in scratch memory. */
 static int mounted(struct cconn *c, struct bytes *filter)
 {
@@ -238,12 +259,12 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     uint8_t qos = (uint8_t)min_u64(e->qos, c->listener->max_qos);
     bool is_new = false;
     int rc = mounted(c, &filter);
-    refusal = rc == 0 ? check_replay(o, &w, filter) : 0;
-    if (refusal) return refusal;
-    if (rc == 0 && UNLIKELY(access_list(c) != NULL) && access_denies_filter(c, filter)) {
+    if (rc == 0 && !access_permits(o, &w, filter)) {
         core->stats.denied_subscribe++;
         return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
     }
+    refusal = rc == 0 ? check_replay(o, &w, filter) : 0;
+    if (refusal) return refusal;
     if (rc == 0 && shared == 0) {
         rc = share_subscribe(o->s, group, filter, e, qos, o->subid, &w);
         o->joins = true;

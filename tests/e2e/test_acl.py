@@ -36,9 +36,10 @@ class AclBroker(Broker):
         self.write_acl(acl)
 
     def write_acl(self, acl):
-        """Writes the list anew."""
-        with open(self.path("acl"), "w", encoding="utf-8") as file:
+        """Writes the list anew; at once, as a reload may be going on."""
+        with open(self.path("acl.new"), "w", encoding="utf-8") as file:
             file.write(acl)
+        os.replace(self.path("acl.new"), self.path("acl"))
 
     def reload(self, acl, wanted):
         """Another list, and what the log says then."""
@@ -271,7 +272,7 @@ class PerListener(unittest.TestCase):
     def enters(self, port, user, password):
         """Whether a login is right."""
         with wire.Raw(port) as raw:
-            return raw.connect("x", user=user, password=password).code == 0
+            return raw.connect(f"x-{user}", user=user, password=password).code == 0
 
     def found(self, ports):
         """Who gets in where, and what they may do there."""
@@ -282,7 +283,7 @@ class PerListener(unittest.TestCase):
             admin.connected("admin")
             for i, user in sorted(logins, key=str):
                 with wire.Raw(ports[i]) as raw:
-                    raw.connected("client", user=user, password=user and f"is {user}")
+                    raw.connected(f"client-{i}-{user}", user=user, password=user and f"is {user}")
                     raw.subscribe("#")
                     for topic in ("a/1", "a/2", "b/1", "c/bob", "c/eve", "d"):
                         admin.publish(topic, b"admin", qos=1)

@@ -521,8 +521,11 @@ static void a_mistake_in_an_access_list_names_its_line(void **state)
     char expected[160];
     assert_int_equal(load_acl("user bob\n\ntopic rw a\n"), E_INVALID);
     assert_null(b.conf);
-    snprintf(expected, sizeof expected,
-             "%s/acl:3: 'rw' is no access: use read, write, readwrite or deny", b.folder);
+    snprintf(
+        expected, sizeof expected,
+        "%s/acl:3: 'rw' is no access: use read, write, readwrite or deny, or the features filter, "
+        "replay, queue, dead",
+        b.folder);
     assert_string_equal(b.error, expected);
 }
 
