@@ -86,9 +86,12 @@ static void raise_descriptors(void)
 static const char *who_may_connect(const struct conf_listener *l, char text[static WHO_MAX])
 {
     bool anonymous = l->core.allow_anonymous, checked = l->core.checks_users;
+    if (l->core.certificate_is_user && l->psks)
+        return "TLS, clients with a key of its psk_file may connect, as the user it is for";
     if (l->core.certificate_is_user)
         return "TLS, clients with a certificate may connect, as the user it names";
     if (!anonymous && !checked) return "nobody may connect (allow_anonymous false)";
+    if (l->psks && !checked) return "TLS, anybody with a key of its psk_file may connect";
     if (l->require_certificate && !checked) return "TLS, anybody with a certificate may connect";
     const char *users = l->tokens == NULL      ? "users of its password_file may connect"
                         : l->passwords == NULL ? "users with a token may connect"

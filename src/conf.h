@@ -22,6 +22,7 @@ struct conf_listener {
     unsigned line; /* in the file, 0 = none */
     char *file;
     struct tls_context *tls; /* NULL: without TLS */
+    struct tls_psks *psks;   /* by whose keys clients come, in the place of certificates; or NULL */
     bool require_certificate;
     uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */
     bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */

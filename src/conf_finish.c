@@ -13,6 +13,7 @@ void conf_listener_fini(struct conf_listener *l)
     mem_free(l->bind_interface);
     mem_free(l->file);
     tls_context_free(&l->tls);
+    tls_psks_free(&l->psks);
     mem_free((char *)(uintptr_t)l->core.mount_point); /* ours, though the core must not write */
     mem_free((char *)(uintptr_t)l->core.auto_id_prefix);
     mem_free((char *)(uintptr_t)l->core.clientid_prefixes);
@@ -44,6 +45,7 @@ void conf_draft_fini(struct conf_draft *d)
     conf_listener_fini(&d->listener);
     mem_free(d->password_file);
     mem_free(d->acl_file);
+    mem_free(d->psk_file);
     conf_jwt_fini(&d->jwt);
     mem_free(d->auto_id_prefix);
     mem_free(d->auto_id_own);
@@ -123,7 +125,7 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     if (rc == 0)
         rc = conf_core_text(&l->core.clientid_prefixes,
                             r->clientid_prefixes ? r->clientid_prefixes : "");
-    return rc < 0 ? rc : conf_tls_finish(r, &d->tls, l);
+    return rc < 0 ? rc : conf_tls_finish(r, &d->tls, security->psk_file, l);
 }
 
 /* Without a listener: both loopback addresses, so that "localhost" works whatever it resolves to.

@@ -75,6 +75,7 @@ enum conf_tls_text {
     CONF_TLS_DH,
     CONF_TLS_CIPHERS,
     CONF_TLS_CIPHERS_13,
+    CONF_TLS_PSK_HINT,
     CONF_TLS_TEXTS,
 };
 
@@ -102,6 +103,7 @@ struct conf_draft {
     struct conf_tls tls;
     char *password_file; /* NULL not said */
     char *acl_file;      /* likewise */
+    char *psk_file;      /* likewise */
     struct conf_jwt jwt;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
@@ -200,7 +202,7 @@ int conf_apply_tls_keyform(struct conf_reader *r, const struct conf_directive *d
                            const char *value);
 void conf_tls_fini(struct conf_tls *t);
 /* l's context, when t has what it takes; reads the files. */
-MUST_USE int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t,
+MUST_USE int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, const char *psk_file,
                              struct conf_listener *l);
 /* Where d's value goes now: the configuration or a draft. */
 void *conf_target(struct conf_reader *r, const struct conf_directive *d);

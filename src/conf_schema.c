@@ -247,7 +247,8 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(per_listener, "true or false"),
      .initial = "false",
-     .help = "allow_anonymous, password_file, acl_file, auto_id_prefix and jwt_... belong to the "
+     .help = "allow_anonymous, password_file, acl_file, psk_file, auto_id_prefix and jwt_... "
+             "belong to the "
              "listener above them instead of to all. Must come before them."},
     {.name = "allow_anonymous",
      RELOAD,
@@ -343,7 +344,13 @@ static const struct conf_directive schema[] = {
      .initial = "true",
      .help = "A retained message is sent to new subscriptions only as long as who published it may "
              "still write its topic by acl_file. It stays where it is meanwhile."},
-    LATER("psk_file"),
+    {.name = "psk_file",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     .offset = offsetof(struct conf_draft, psk_file),
+     .kind = CONF_TEXT,
+     .help = "Pre-shared keys for listeners with psk_hint, one a line: `identity:key`, the key in "
+             "hexadecimal. Read again on SIGHUP: that disconnects nobody."},
     LATER("plugin"),
     LATER("global_plugin"),
     LATER("auth_plugin"),
@@ -769,9 +776,9 @@ static const struct conf_directive schema[] = {
              "certificate is not asked for."},
     {.name = "use_identity_as_username",
      TLS_BOOL(identity_is_user),
-     .help = "The common name (CN) of the client's certificate is its user name; what CONNECT says "
-             "of user name and password does not count, nor does allow_anonymous. Needs "
-             "require_certificate."},
+     .help = "The common name (CN) of the client's certificate, or the identity of its pre-shared "
+             "key, is its user name; what CONNECT says of user name and password does not count, "
+             "nor does allow_anonymous. Needs require_certificate or psk_hint."},
     {.name = "use_subject_as_username",
      TLS_BOOL(subject_is_user),
      .help = "The same with the whole subject, as in `CN=sensor,O=Example`."},
@@ -803,7 +810,11 @@ static const struct conf_directive schema[] = {
      .help = "Where the key is: in keyfile. Engines are not supported yet by this version."},
     LATER("tls_engine"),
     LATER("tls_engine_kpass_sha1"),
-    LATER("psk_hint"),
+    {.name = "psk_hint",
+     TLS_TEXT("text, at most 256 bytes"),
+     .help = "Makes the listener speak TLS without certificates: clients come by a key that both "
+             "have (psk_file). The text is told to clients of TLS 1.2, which may have several. "
+             "TLS 1.3 works as well. Has no effect beside certfile."},
 
     {.name = "http_dir",
      .section = "WebSockets and HTTP",

@@ -462,22 +462,13 @@ static void a_history_is_a_block(void **state)
 static void what_comes_later_is_refused_by_name(void **state)
 {
     (void)state;
-    bad("listener 8883\npsk_hint x\n",
-        "main.conf:2: 'psk_hint' is not supported yet by this version");
+    bad("listener 8883\ntls_engine x\n",
+        "main.conf:2: 'tls_engine' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",
-        "plugin /x.so",
-        "plugin_opt_config x",
-        "auth_opt_x y",
-        "connection other",
-        "bridge_cafile /x",
-        "protocol websockets",
-        "protocol http_api",
-        "http_dir /x",
-        "history_dedup_window 2m",
-        "queue orders",
-        "queue_topic jobs/#",
-        "dead_letter_max_age 1d",
+        "plugin /x.so",      "plugin_opt_config x", "auth_opt_x y",
+        "connection other",  "bridge_cafile /x",    "protocol websockets",
+        "protocol http_api", "http_dir /x",         "history_dedup_window 2m",
+        "queue orders",      "queue_topic jobs/#",  "dead_letter_max_age 1d",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
