@@ -6,12 +6,15 @@
 #include "anchor.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "broker_watch.h"
 #include "listener.h"
 #include "log.h"
+#include "notify.h"
 #include "shard.h"
 #include "sys.h"
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -37,6 +40,7 @@ struct broker {
     struct listeners listeners;
     struct shard_set *shards;
     struct sys *sys;
+    struct watch *watch; /* or NULL */
     sigset_t signals;
     uint64_t sys_due_ms;
     bool over_memory;
@@ -187,6 +191,7 @@ static int start_shards(struct broker *b)
     mem_free(anchor);
     if (rc == 0) rc = sys_new(&b->sys, b->shards);
     if (rc == 0) rc = shards_start(b->shards);
+    if (rc == 0) rc = watch_new(&b->watch, b->shards, b->log);
     if (rc == 0) log_set_topic_sink(b->log, sys_log_line, b->sys);
     return rc;
 }
@@ -235,6 +240,7 @@ int broker_start(struct broker **out, const struct conf_args *args, struct conf 
     log_who(b);
     log_printf(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " running, %u shard%s",
                shards_count(b->shards), shards_count(b->shards) == 1 ? "" : "s");
+    notify("READY=1\nMAINPID=%d\nSTATUS=running", (int)getpid());
     *out = b;
     return 0;
 }
@@ -275,6 +281,7 @@ static void reload(struct broker *b)
     struct conf *conf = NULL;
     char *error = NULL;
     log_line(b->log, LOG_T_INFO, "Reloading config.");
+    notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_mono_ms() * 1000);
     int rc = conf_load(&conf, b->args, &error, reload_warn, b);
     unsigned count = shards_count(b->shards), made = 0;
     struct configure_task *tasks[CORE_MAX_SHARDS];
@@ -291,6 +298,7 @@ static void reload(struct broker *b)
         while (made) mem_free(tasks[--made]);
         log_printf(b->log, LOG_T_ERROR, "Error: the old configuration stays in force. %s",
                    error ? error : err_name(rc));
+        notify("READY=1\nSTATUS=running; the last reload failed: %s", error ? error : err_name(rc));
         conf_free(&conf);
         mem_free(error);
         return;
@@ -307,6 +315,7 @@ static void reload(struct broker *b)
     }
     b->sys_due_ms = clock_mono_ms();
     log_line(b->log, LOG_T_NOTICE, "Configuration reloaded.");
+    notify("READY=1\nSTATUS=running");
 }
 
 /* ---- running ---- */
@@ -345,6 +354,7 @@ static void serve_time(struct broker *b)
 {
     uint64_t now = clock_mono_ms(), every = conf_now(b)->sys_interval_s * (uint64_t)1000;
     check_memory(b);
+    watch_tick(b->watch, now);
     if (every == 0 || now < b->sys_due_ms) return;
     sys_update(b->sys, now);
     b->sys_due_ms = now + every - now % every; /* aligned, as mosquitto does */
@@ -355,6 +365,8 @@ static int next_signal(struct broker *b)
     uint64_t wait = UINT64_MAX, now = clock_mono_ms();
     if (conf_now(b)->sys_interval_s) wait = b->sys_due_ms > now ? b->sys_due_ms - now : 0;
     if (conf_now(b)->memory_limit) wait = min_u64(wait, MEMORY_CHECK_MS);
+    uint64_t watch = watch_due_ms(b->watch);
+    wait = min_u64(wait, watch > now ? watch - now : 0);
     wait = min_u64(wait, 3600 * 1000);
     struct timespec ts = {(time_t)(wait / 1000), (long)(wait % 1000) * 1000000};
     return sigtimedwait(&b->signals, NULL, &ts);
@@ -392,6 +404,7 @@ void broker_run(struct broker *b)
         }
     }
     log_line(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " terminating");
+    notify("STOPPING=1\nSTATUS=telling clients");
     stop(b);
 }
 
@@ -402,6 +415,7 @@ void broker_free(struct broker **broker)
     *broker = NULL;
     if (b->log) log_set_topic_sink(b->log, NULL, NULL);
     shards_free(&b->shards);
+    watch_free(&b->watch);
     sys_free(&b->sys);
     listeners_close(&b->listeners);
     if (b->pid_file) unlink(b->pid_file);
