@@ -753,68 +753,7 @@ static const struct conf_directive schema[] = {
     UNUSED("autosave_on_changes", "every change is stored at once; durability says when it is "
                                   "safe"),
 
-    {.name = "certfile",
-     .section = "TLS",
-     TLS_TEXT(A_FILE),
-     .help = "The listener's certificate, followed by those between it and its authority; PEM. "
-             "With keyfile it makes the listener speak TLS. All files are read again on SIGHUP, "
-             "also when only they have changed; what is wrong leaves all as it was. Who is "
-             "connected stays."},
-    {.name = "keyfile",
-     TLS_TEXT(A_FILE),
-     .help = "The certificate's private key; PEM, without a pass phrase."},
-    {.name = "cafile",
-     TLS_TEXT(A_FILE),
-     .help = "Certificates of the authorities that clients' certificates are to come from; PEM. "
-             "Asked for with require_certificate only."},
-    {.name = "capath",
-     TLS_TEXT("the path of a folder"),
-     .help = "The same as a folder of files that `openssl rehash` has named."},
-    {.name = "require_certificate",
-     TLS_BOOL(require_certificate),
-     .help = "Let only those in who have a certificate of cafile or capath. false: a client's "
-             "certificate is not asked for."},
-    {.name = "use_identity_as_username",
-     TLS_BOOL(identity_is_user),
-     .help = "The common name (CN) of the client's certificate, or the identity of its pre-shared "
-             "key, is its user name; what CONNECT says of user name and password does not count, "
-             "nor does allow_anonymous. Needs require_certificate or psk_hint."},
-    {.name = "use_subject_as_username",
-     TLS_BOOL(subject_is_user),
-     .help = "The same with the whole subject, as in `CN=sensor,O=Example`."},
-    {.name = "disable_client_cert_date_checks",
-     TLS_BOOL(ignore_dates),
-     .help = "Clients' certificates may be out of date or not valid yet."},
-    {.name = "crlfile",
-     TLS_TEXT(A_FILE),
-     .help = "Revoked certificates, as a list of the authority; PEM. Each authority needs a list."},
-    {.name = "tls_version",
-     RELOAD,
-     .scope = CONF_LISTENER,
-     OWN(tls_version, "tlsv1.2 or tlsv1.3"),
-     .initial = "tlsv1.2",
-     .help = "The lowest version spoken."},
-    {.name = "ciphers",
-     TLS_TEXT("a list as of `openssl ciphers`"),
-     .help = "Ciphers for TLS 1.2. Default: OpenSSL's."},
-    {.name = "ciphers_tls1.3",
-     TLS_TEXT("names with colons between them"),
-     .help = "Ciphers for TLS 1.3. Default: OpenSSL's."},
-    {.name = "dhparamfile",
-     TLS_TEXT(A_FILE),
-     .help = "Parameters for Diffie-Hellman in TLS 1.2; PEM. Default: those that fit the key."},
-    {.name = "tls_keyform",
-     .scope = CONF_LISTENER,
-     OWN(tls_keyform, "pem"),
-     .initial = "pem",
-     .help = "Where the key is: in keyfile. Engines are not supported yet by this version."},
-    LATER("tls_engine"),
-    LATER("tls_engine_kpass_sha1"),
-    {.name = "psk_hint",
-     TLS_TEXT("text, at most 256 bytes"),
-     .help = "Makes the listener speak TLS without certificates: clients come by a key that both "
-             "have (psk_file). The text is told to clients of TLS 1.2, which may have several. "
-             "TLS 1.3 works as well. Has no effect beside certfile."},
+#include "conf_schema_tls.h"
 
     {.name = "http_dir",
      .section = "WebSockets and HTTP",
