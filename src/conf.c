@@ -36,6 +36,7 @@ static void conf_reader_fini(struct conf_reader *r)
     mem_free(r->drafts);
     conf_draft_fini(&r->fallback);
     conf_draft_fini(&r->general);
+    conf_plugins_fini(r);
     mem_free(r->clientid_prefixes);
 }
 

@@ -225,7 +225,9 @@ int conf_finish(struct conf_reader *r)
     c->daemon = r->args->daemon;
     c->per_listener = r->per_listener;
     if (r->args->verbose) c->log_types = LOG_T_ALL;
-    int rc = c->persistence_file ? 0 : conf_text_set(&c->persistence_file, "mosquitto.db");
+    int rc = conf_plugins_finish(r);
+    r->line = 0;
+    if (rc == 0) rc = c->persistence_file ? 0 : conf_text_set(&c->persistence_file, "mosquitto.db");
     if (rc == 0) rc = conf_add_listeners(r);
     if (rc == 0) rc = conf_check_twins(r);
     if (rc == 0) rc = conf_read_acl(r, r->per_listener ? NULL : r->general.acl_file, &c->acl);

@@ -20,6 +20,7 @@ enum {
     CONF_MAX_LISTENERS = 64,       /* each costs a socket per shard */
     CONF_MAX_FILTERS = 1000,       /* named ones; they are looked for one by one */
     CONF_MAX_FILTER_NAME = 64,
+    CONF_MAX_PLUGINS = 16,
     CONF_MAX_PREFIX = 50, /* of client ids, as mosquitto */
     CONF_MAX_NAME = 200,  /* bytes of persistence_file: longer names are made from it */
 };
@@ -109,6 +110,12 @@ struct conf_draft {
     const char *touched_by;
 };
 
+struct conf_plugin { /* of plugin_load */
+    char *name;
+    unsigned kind;
+    char *file; /* what its option says; NULL: not said yet */
+};
+
 struct conf_reader {
     struct conf *conf;
     const struct conf_args *args;
@@ -123,6 +130,14 @@ struct conf_reader {
     size_t draft_count;
     struct conf_draft *current; /* the last listener of this file; NULL: fallback */
     bool per_listener, security_seen;
+    struct conf_plugin loaded[CONF_MAX_PLUGINS];
+    size_t loaded_count;
+    struct {
+        const char *option; /* the directive that has to follow; NULL: none */
+        char **slot;        /* where its value goes */
+        unsigned line;
+        unsigned use_line; /* of the last plugin_use; 0: none */
+    } plugin;
     bool log_dest_seen, log_types_seen;
     char *clientid_prefixes;
     void (*warn)(void *ctx, const char *line);
@@ -192,6 +207,15 @@ int conf_apply_history(struct conf_reader *r, const struct conf_directive *d, co
 int conf_apply_history_limit(struct conf_reader *r, const struct conf_directive *d,
                              const char *value);
 void conf_histories_fini(struct conf *c);
+/* conf_plugin.c */
+int conf_apply_plugin(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_plugin_load(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+int conf_apply_plugin_use(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_plugin_option(struct conf_reader *r, const struct conf_directive *d,
+                             const char *value);
+MUST_USE int conf_plugins_finish(struct conf_reader *r); /* the checks that need the whole file */
+void conf_plugins_fini(struct conf_reader *r);
 /* conf_tls.c */
 int conf_apply_tls_text(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_tls_version(struct conf_reader *r, const struct conf_directive *d,

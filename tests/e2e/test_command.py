@@ -16,7 +16,7 @@ from clients import publish
 REFUSED = [  # what this version does not have yet
     "tls_engine x", "tls_engine_kpass_sha1 x",
     "tls_keyform engine",
-    "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
+    "connection bridge", "address 10.0.0.1",
     "topic # both", "history #", "queue jobs", "filter hot a > 1", "http_dir /var/www",
     "dead_letter true", "queue_auto_create true",
 ]
@@ -27,7 +27,8 @@ WRONG = [  # and what is not right
     "mount_point a/#",
     "log_dest file", "protocol smoke", "connect_timeout 1x",
     "certfile /etc/cert.pem", "keyfile /etc/key.pem", "cafile /etc/ca.pem", "require_certificate true",
-    "psk_hint x", "use_identity_as_username true", "use_subject_as_username true", "tls_version tlsv1", "tls_version 3",
+    "psk_hint x", "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "plugin_opt_acl_file /x",
+    "use_identity_as_username true", "use_subject_as_username true", "tls_version tlsv1", "tls_version 3",
     "tls_keyform der", "durability sometimes", "durability interval", "persistence_file x/",
     "enable_proxy_protocol true", "enable_proxy_protocol 3",
     "persistent_client_expiration 5", "accept_protocol_versions 6", "allow_anonymous",
