@@ -21,6 +21,7 @@ enum {
     DOORS_SHUT_MS = 100,    /* when there are no descriptors left */
     DOORS_WAIT_MS = 5,      /* for another shard to make room */
     TIMERS_LONGEST_MS = 3600 * 1000, /* of shard->timers: as connect_timeout may be */
+    LATE_ANSWERS_MAX = 4096,         /* to wrong passwords, that wait */
     LANES_BYTES = 2 << 20,           /* of mail on its way to a shard, from all others together */
 };
 
@@ -51,6 +52,7 @@ struct shard {
     int spare_fd;           /* given up to tell a client that there are none left */
     uint64_t connect_timeout_ms, failed_login_delay_ms;
     uint64_t pending_told_ms;
+    uint32_t late_count;  /* answers that wait */
     struct timers timers; /* of doors, and of answers that wait */
     struct shard_stats stats;
     int greetings; /* steps of handshakes in this turn */

@@ -11,7 +11,6 @@
 struct login {
     struct auth_job job;
     struct shard_task task;
-    struct timer timer; /* the answer waits, as it was wrong */
     struct shard *shard;
     uint64_t token;
     uint64_t net;                      /* where it comes from */
@@ -23,6 +22,13 @@ struct login {
     struct core_login_answer answer;   /* by the check; the reason comes from the verdict */
     size_t size;
     uint8_t bytes[];
+};
+
+/* The answer to what was wrong, while it waits. */
+struct late {
+    struct timer timer;
+    uint64_t token;
+    const char *why;
 };
 
 static void login_free(struct login *l)
@@ -99,22 +105,34 @@ static void login_answer(struct shard *s, struct login *l)
     login_free(l);
 }
 
-static void login_waited(struct timer *t, void *ctx)
+static void late_fired(struct timer *t, void *ctx)
 {
-    login_answer(ctx, CONTAINER_OF(t, struct login, timer));
+    struct late *late = CONTAINER_OF(t, struct late, timer);
+    struct shard *s = ctx;
+    s->late_count--;
+    core_login_done(s->core, late->token,
+                    &(struct core_login_answer){.reason = MQTT_NOT_AUTHORIZED, .why = late->why});
+    mem_free(late);
 }
 
-/* Who guesses has to wait for every answer; no thread does. */
+/* Who guesses has to wait for every answer; no thread does, and the password goes at once, so that
+ * whoever sends long ones and leaves fills no memory.  Without room the answer says nothing. */
 static void login_run(struct shard *s, struct shard_task *t)
 {
     struct login *l = CONTAINER_OF(t, struct login, task);
     uint64_t delay_ms = l->job.verdict == AUTH_WRONG ? guard_login_delay(s, l->net) : 0;
-    if (delay_ms == 0) {
-        login_answer(s, l);
+    struct late *late =
+        delay_ms && s->late_count < LATE_ANSWERS_MAX ? mem_alloc(sizeof *late) : NULL;
+    if (late) {
+        *late =
+            (struct late){.timer = {.fire = late_fired}, .token = l->token, .why = l->answer.why};
+        s->late_count++;
+        timer_arm(&s->timers, &late->timer, s->now_ms + delay_ms);
+        login_free(l);
         return;
     }
-    l->timer.fire = login_waited;
-    timer_arm(&s->timers, &l->timer, s->now_ms + delay_ms);
+    if (delay_ms) l->job.verdict = AUTH_BUSY;
+    login_answer(s, l);
 }
 
 void shard_exchange_free(void *ctx, void *exchange)

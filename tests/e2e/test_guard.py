@@ -7,7 +7,7 @@ import time
 import unittest
 
 import wire
-from broker import Broker, main, until
+from broker import WAIT_S, Broker, main, until
 from clients import Sub, run_sub
 
 SLUICECTL = os.environ.get("SLUICECTL", "")
@@ -195,10 +195,10 @@ class Pending(unittest.TestCase):
 class Logins(unittest.TestCase):
     """failed_login_delay."""
 
-    def broker(self, extra=""):
-        """One that knows bob."""
-        broker = Broker("listener {0} 127.0.0.1\npassword_file {dir}/users\nsys_interval 1\n" + extra)
-        subprocess.run([SLUICECTL, "passwd", "-b", "-c", broker.path("users"), "bob", "secret"], check=True,
+    def broker(self, extra="", shards=2):
+        """One that knows bob, by a hash that is fast."""
+        broker = Broker("listener {0} 127.0.0.1\npassword_file {dir}/users\nsys_interval 1\n" + extra, shards=shards)
+        subprocess.run([SLUICECTL, "passwd", "-H", "sha512", "-b", "-c", broker.path("users"), "bob", "secret"], check=True,
                        timeout=60)
         return broker
 
@@ -243,6 +243,21 @@ class Logins(unittest.TestCase):
                 raw.close()
         for raw in raws[4:]:
             raw.close()
+
+    def test_answers_that_wait_have_a_limit(self):
+        """4096 a shard, of clients that have gone; the next is told at once that the server is busy, and right
+        passwords are answered as ever."""
+        with self.broker("failed_login_delay 60s\nconnect_timeout 1h\nconnection_messages false\n", shards=1) as broker:
+            wrong = wire.connect("x", user="bob", password="wrong")
+            for i in range(64):
+                raws = [wire.Raw(broker.port) for _ in range(64)]
+                for raw in raws:
+                    raw.send(wrong)
+                until(lambda: self.delayed(broker) >= 64 * (i + 1) or i < 63, "they wait")
+                for raw in raws:
+                    raw.close()
+            self.assertLess(self.login(broker, "wrong", 0x89), WAIT_S)
+            self.login(broker, "secret", 0)
 
     def delayed(self, broker):
         """How many answers have had to wait."""
