@@ -64,7 +64,7 @@ struct conf {
     const struct acl **acls; /* with per_listener_settings, by number; core.listener_acls */
     struct core_config core;
     struct core_history *histories; /* core.histories; strings owned here */
-    struct core_filter *filters; /* core.named_filters, owned */
+    struct core_filter *filters;    /* core.named_filters, owned */
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */

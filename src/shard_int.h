@@ -81,7 +81,7 @@ struct shard_set {
     struct auth_pool *auth;
     struct peers *peers;
     struct scram_server *scram;
-    bool on_disk; /* its store is */
+    bool on_disk;     /* its store is */
     bool stop_posted; /* main thread */
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
