@@ -17,7 +17,7 @@ REFUSED = [  # what this version does not have yet
     "tls_engine x", "tls_engine_kpass_sha1 x",
     "tls_keyform engine",
     "connection bridge", "address 10.0.0.1",
-    "topic # both", "history #", "queue jobs", "filter hot a > 1", "http_dir /var/www",
+    "topic # both", "queue jobs", "http_dir /var/www",
     "dead_letter true", "queue_auto_create true",
 ]
 WRONG = [  # and what is not right
