@@ -36,8 +36,13 @@ broken() {
 }
 
 sh cmake/apt-need.sh cmake make gcc libc6-dev clang libclang-rt-14-dev clang-format libcmocka-dev \
-    libpaho-mqtt-dev mosquitto mosquitto-clients haproxy uthash-dev libxxhash-dev libssl-dev openssl libargon2-dev libjwt-dev libgsasl-dev libjansson-dev libutf8proc-dev python3 \
+    libpaho-mqtt-dev mosquitto mosquitto-clients haproxy uthash-dev libxxhash-dev libssl-dev openssl libargon2-dev libjwt-dev libgsasl-dev libjansson-dev libwebsockets-dev libcurl4-openssl-dev libutf8proc-dev libwslay-dev libhttp-parser-dev python3 \
     pkg-config || broken "packages are missing"
+
+# A browser, and Node for MQTT.js.  Without them e2e_browsers fails, and only that.
+node=()
+command -v npm >/dev/null || node=(nodejs npm)
+sh cmake/apt-need.sh chromium-headless-shell "${node[@]}" || echo "test.sh: no browser to test with" >&2
 
 # The sanitizers of this age know only so many places for a program in memory, and kernels with more
 # random bits put it elsewhere now and then.

@@ -35,7 +35,8 @@ class Target:
     def command(self, port, folder, scenario):
         if self.name == "relay":
             return [self.program, str(port), scenario.relay]
-        lines = [f"listener {port} 127.0.0.1", "allow_anonymous true", "max_queued_messages 0",
+        lines = [f"listener {port} 127.0.0.1", f"protocol {'websockets' if scenario.websockets else 'mqtt'}",
+                 "allow_anonymous true", "max_queued_messages 0",
                  "set_tcp_nodelay true", "log_dest none"]
         if scenario.inflight:
             lines.append(f"max_inflight_messages {scenario.inflight}")
@@ -67,11 +68,11 @@ class Figure:
 
 class Scenario:
     def __init__(self, name, flags, figures, relay=None, inflight=1000, pinned=True, split=False, disk=False,
-                 ours=False):
+                 websockets=False, ours=False):
         self.name, self.flags, self.figures, self.relay = name, flags, figures, relay
         self.disk = disk  # persistence true; mosquitto then writes its database now and then, we sync
         self.inflight = inflight  # None: the broker's default
-        self.pinned, self.split = pinned, split
+        self.pinned, self.split, self.websockets = pinned, split, websockets
         self.ours = ours  # only we can do it
 
 
@@ -100,6 +101,9 @@ def scenarios(descriptors):
         pubsub("fan-out-100", "--map fanout --subs 100", 50, "fanout"),
         pubsub("pairs-100", "--map pair --pubs 100", 25, "pair"),
         pubsub("pairs-100-qos1", "--map pair --pubs 100 --qos 1", 30, "pair"),
+        Scenario("ws-pair", f"pubsub --size {SIZE} --warmup 1 --secs @ --map pair --qos 0 --ws",
+                 [Figure("CPU a delivery", "broker_us_per_delivery", "us", less=True).against("qos0-pair", 0.6),
+                  Figure("delivered", "delivered_per_s", "/s")], websockets=True),
         Scenario("latency", f"pubsub --map pair --size {SIZE} --rate 10000 --spin --secs @",
                  [Figure("p99 at 10,000 msg/s", "p99_us", "us", less=True).against("relay", 0.8)],
                  relay="pair"),
@@ -107,6 +111,9 @@ def scenarios(descriptors):
                  [Figure("connects", "conn_per_s", "/s").against("mosquitto", 1.3)]),
         Scenario("idle", f"connect --count {idle} --hold 2 --perip 2000",
                  [Figure(f"memory of {idle} idle", "bytes_per_conn", "B", less=True).limit(1024)]),
+        Scenario("ws-idle", f"connect --count {idle} --hold 2 --perip 2000 --ws",
+                 [Figure(f"memory of {idle} idle WebSockets", "bytes_per_conn", "B", less=True).limit(1536)],
+                 websockets=True),
         Scenario("subs-10k", f"{subs} 10000", [Figure("delivered, 10 K subs", "delivered_per_s", "/s")]),
         Scenario("subs-1m", f"{subs} 1000000",
                  [Figure("memory a subscription", "bytes_per_sub", "B", less=True).limit(200),
@@ -248,8 +255,8 @@ def run(scenario, targets, rounds, secs, cpus):
     names = ["1-shard", "2-shards"] if not scenario.pinned else ["sluice", "mosquitto", "relay"]
     if scenario.relay is None and "relay" in names:
         names.remove("relay")
-    if scenario.ours:
-        names.remove("mosquitto")
+    if scenario.ours or scenario.websockets:
+        names.remove("mosquitto")  # Debian's does not listen for WebSockets on a single address
     runs = {name: [] for name in names if name in targets}
     for _ in range(rounds):
         for name, results in runs.items():

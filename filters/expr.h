@@ -165,15 +165,18 @@ struct scratch {
 
 struct json_t;
 
+enum { NAME_SHAPES = 128 };
+
 struct filter_store {
     struct filter_settings settings;
     struct filter_stats stats;
-    uint64_t seed;              /* of every hash */
-    uint64_t epoch;             /* of the event at hand */
-    bool scanned;               /* its attributes have been looked through */
-    bool envelope;              /* and its payload has more of them, see attr.c */
-    struct ptrmap names, attrs; /* struct attr: those found by name, and the others */
-    struct attr **present;      /* of the names, those that the event has; room for all */
+    uint64_t seed;                /* of every hash */
+    uint64_t epoch;               /* of the event at hand */
+    bool scanned;                 /* its attributes have been looked through */
+    bool envelope;                /* and its payload has more of them, see attr.c */
+    struct ptrmap names, attrs;   /* struct attr: those found by name, and the others */
+    uint32_t shapes[NAME_SHAPES]; /* how many names look like that, see view.c */
+    struct attr **present;        /* of the names, those that the event has; room for all */
     uint32_t present_count, present_cap;
     uint32_t attr_serial;
     struct ptrmap preds, exprs; /* struct pred, struct filter_expr, by what they are */

@@ -127,7 +127,7 @@ void pred_unref(struct filter_store *s, struct pred *p)
 
 static struct pred *pred_alloc(const struct wanted *w, size_t data)
 {
-    struct pred *p = mem_alloc(sizeof *p + data);
+    struct pred *p = mem_alloc(max_u64(sizeof *p, offsetof(struct pred, data) + data));
     if (p == NULL) return NULL;
     *p = (struct pred){.refs = 1, .kind = w->kind, .attr = w->attr, .n = (uint32_t)data};
     return p;

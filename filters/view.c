@@ -50,6 +50,13 @@ static bool present_room(struct filter_store *s)
     return true;
 }
 
+/* Most names in events are of no interest, and are known by their looks. */
+static uint32_t *shape_of(struct filter_store *s, struct bytes name)
+{
+    uint32_t looks = name.n ? (uint32_t)name.n * 5 + name.p[0] * 3u + name.p[name.n - 1] : 0;
+    return &s->shapes[looks % NAME_SHAPES];
+}
+
 struct attr *attr_get(struct filter_store *s, const struct filter_tree *e, uint32_t at)
 {
     struct ptrmap *m = map_of(s, &e->nodes[at]);
@@ -71,6 +78,7 @@ struct attr *attr_get(struct filter_store *s, const struct filter_tree *e, uint3
     }
     a->refs = 1;
     a->serial = ++s->attr_serial;
+    if (attr_is_name(a)) ++*shape_of(s, attr_node(a)->value.string);
     s->epoch++; /* the event at hand was looked through without it */
     s->stats.bytes += sizeof *a + tree_bytes(a->tree);
     return a;
@@ -80,6 +88,7 @@ void attr_unref(struct filter_store *s, struct attr *a)
 {
     if (a == NULL || --a->refs) return;
     ptrmap_del(map_of(s, attr_node(a)), a, attr_hash(a, s->seed));
+    if (attr_is_name(a)) --*shape_of(s, attr_node(a)->value.string);
     s->epoch++; /* it may be among those present */
     s->stats.bytes -= sizeof *a + tree_bytes(a->tree);
     tree_free(a->tree);
@@ -88,8 +97,9 @@ void attr_unref(struct filter_store *s, struct attr *a)
 
 /* ---- the event at hand ---- */
 
-static struct attr *name_find(const struct filter_store *s, struct bytes name)
+static struct attr *name_find(struct filter_store *s, struct bytes name)
 {
+    if (*shape_of(s, name) == 0) return NULL;
     uint64_t hash = hash_bytes(name, s->seed);
     struct attr *a;
     for (size_t pos = hash; (a = ptrmap_next(&s->names, hash, &pos)) != NULL;)

@@ -13,9 +13,10 @@ enum { TRANSPORT_READ_MIN = 16384 };
 struct transport;
 
 struct transport_ops {
-    /* Bytes moved (> 0), E_AGAIN, E_EOF (read only) or E_IO.  After end() what is read is to be
-     * thrown away.  What was not written is given again: the next write begins with it, and is
-     * not shorter. */
+    /* Bytes moved (> 0), E_AGAIN, E_EOF (read only), E_IO, or E_PROTOCOL (read only: the peer broke
+     * the transport's rules; it is to be ended, and read on for a while).  After end() what is read
+     * is to be thrown away.  What was not written is given again: the next write begins with it,
+     * and is not shorter. */
     int64_t (*read)(struct transport *t, void *to, size_t size);
     int64_t (*writev)(struct transport *t, const struct iovec *parts, int count);
     /* Before all reading and writing: 0 done, E_AGAIN (as a read's), E_EOF, E_IO. */
@@ -25,14 +26,15 @@ struct transport_ops {
     /* After the handshake: the user name that the peer has proved to have; empty: none.  Lives as
      * long as the transport. */
     struct bytes (*user)(const struct transport *t);
-    void (*explain)(const struct transport *t, char *out, size_t room); /* the last E_IO */
+    void (*explain)(const struct transport *t, char *out,
+                    size_t room); /* the last E_IO or E_PROTOCOL */
 };
 
 struct transport {
     const struct transport_ops *ops;
     int fd;
     void *state; /* of what carries it */
-    /* The last E_AGAIN goes on with the event of the other direction. */
+    /* Reading, or writing, goes on with the event of the other direction. */
     bool read_needs_write, write_needs_read;
 };
 

@@ -3,6 +3,7 @@
  * listening sockets and the shards.  Main thread. */
 #include "broker.h"
 
+#include "admin.h"
 #include "anchor.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -25,12 +26,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10, WHO_MAX = 128 };
+enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10, WHO_MAX = 128, ADMIN_PORT = 9883 };
 
 struct confs { /* newest first */
     struct confs *older;
     struct conf *conf;
-    atomic_uint users; /* shards that may ask its access list; the last one frees that */
+    atomic_uint users; /* threads that may ask its access list; the last one frees that */
 };
 
 struct broker {
@@ -39,6 +40,7 @@ struct broker {
     struct log *log;
     struct listeners listeners;
     struct shard_set *shards;
+    struct admin *admin; /* NULL: no listener of http_api */
     struct sys *sys;
     struct watch *watch; /* or NULL */
     sigset_t signals;
@@ -87,6 +89,24 @@ static void raise_descriptors(void)
     (void)setrlimit(RLIMIT_NOFILE, &r); /* else we live with what there is */
 }
 
+static void log_admin(struct broker *b, const struct conf_listener *l)
+{
+    const char *who = l->core.allow_anonymous ? "anybody who reaches it" : "its users";
+    bool six = l->address && strchr(l->address, ':');
+    char url[WHO_MAX];
+    snprintf(url, sizeof url, "http%s://%s%s%s:%u", l->tls ? "s" : "", six ? "[" : "", l->address,
+             six ? "]" : "", l->port);
+    if (l->port == 0)
+        log_printf(b->log, LOG_T_NOTICE,
+                   "Admin listener: socket %s, %s may ask. Try: sluicectl --socket %s status",
+                   l->address, who, l->address);
+    else
+        log_printf(b->log, LOG_T_NOTICE,
+                   "Admin listener: %s/, %s may ask. Try: sluicectl%s%s status", url, who,
+                   l->port == ADMIN_PORT && !l->tls ? "" : " --url ",
+                   l->port == ADMIN_PORT && !l->tls ? "" : url);
+}
+
 static const char *who_may_connect(const struct conf_listener *l, char text[static WHO_MAX])
 {
     bool anonymous = l->core.allow_anonymous, checked = l->core.checks_users;
@@ -113,25 +133,31 @@ static void log_who(struct broker *b)
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
         char text[WHO_MAX];
-        const char *who = who_may_connect(l, text);
+        if (l->http_api) {
+            log_admin(b, l);
+            continue;
+        }
+        const char *who = who_may_connect(l, text), *how = l->websockets ? "websockets, " : "";
         if (l->proxy_version)
             log_printf(b->log, LOG_T_NOTICE,
                        "Listener %u believes the PROXY headers of whoever reaches it: let only the "
                        "proxy reach it.",
                        l->port);
         if (l->port)
-            log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s.", l->port,
-                       l->address ? " on " : " on every address", l->address ? l->address : "",
+            log_printf(b->log, LOG_T_NOTICE, "Listener %u%s%s: %s%s.", l->port,
+                       l->address ? " on " : " on every address", l->address ? l->address : "", how,
                        who);
         else
-            log_printf(b->log, LOG_T_NOTICE, "Listener %s: %s.", l->address, who);
+            log_printf(b->log, LOG_T_NOTICE, "Listener %s: %s%s.", l->address, how, who);
     }
     if (!b->keeps)
         log_line(b->log, LOG_T_NOTICE,
                  "Nothing is kept on disk: sessions and retained messages end with this process.");
     for (size_t i = 0; i < conf->listener_count; i++) {
         const struct conf_listener *l = &conf->listeners[i];
-        if (l->port == 0 || !l->core.allow_anonymous || l->tls || l->proxy_version) continue;
+        if (l->port == 0 || !l->core.allow_anonymous || l->tls || l->http_api || l->proxy_version ||
+            l->websockets)
+            continue;
         log_printf(b->log, LOG_T_NOTICE,
                    "Try: mosquitto_sub -p %u -v -t 'hello/#'   and: mosquitto_pub -p %u -t "
                    "hello/world -m hi",
@@ -182,6 +208,7 @@ static int start_shards(struct broker *b)
     if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) return E_IO;
     int rc = listeners_open(&b->listeners, conf, count, b->log);
     if (rc == 0) rc = pid_write(b);
+    if (rc == 0) rc = admin_new(&b->admin, conf, &b->listeners, b->log);
     if (rc == 0) rc = become_user(b);
     struct anchor *anchor = rc == 0 && conf->persistence ? mem_alloc(sizeof *anchor) : NULL;
     b->keeps = conf->persistence;
@@ -192,6 +219,7 @@ static int start_shards(struct broker *b)
     if (rc == 0) rc = sys_new(&b->sys, b->shards);
     if (rc == 0) rc = shards_start(b->shards);
     if (rc == 0) rc = watch_new(&b->watch, b->shards, b->log);
+    if (rc == 0 && b->admin) rc = admin_start(b->admin, b->shards);
     if (rc == 0) log_set_topic_sink(b->log, sys_log_line, b->sys);
     return rc;
 }
@@ -247,20 +275,51 @@ int broker_start(struct broker **out, const struct conf_args *args, struct conf 
 
 /* ---- reload ---- */
 
-struct configure_task {
+struct configure_task { /* for a shard, or the admin */
     struct shard_task task;
+    struct admin_task admin_task;
     const struct conf *conf;
-    struct confs *before; /* what the shard has used until now */
+    struct confs *before; /* what it has used until now */
 };
+
+static void configured(struct configure_task *c)
+{
+    /* acq_rel: every thread's last look at the list is before the last one frees it */
+    if (atomic_fetch_sub_explicit(&c->before->users, 1, memory_order_acq_rel) == 1)
+        conf_free_acls(c->before->conf);
+    mem_free(c);
+}
 
 static void configure_run(struct shard *s, struct shard_task *t)
 {
     struct configure_task *c = CONTAINER_OF(t, struct configure_task, task);
     shard_configure(s, c->conf);
-    /* acq_rel: every shard's last look at the list is before the last one frees it */
-    if (atomic_fetch_sub_explicit(&c->before->users, 1, memory_order_acq_rel) == 1)
-        conf_free_acls(c->before->conf);
-    mem_free(c);
+    configured(c);
+}
+
+static void configure_admin_run(struct admin *a, struct admin_task *t)
+{
+    struct configure_task *c = CONTAINER_OF(t, struct configure_task, admin_task);
+    admin_configure(a, c->conf);
+    configured(c);
+}
+
+/* To everybody who uses the configuration: tasks holds one for each. */
+static void configure_all(struct broker *b, struct configure_task **tasks, unsigned users)
+{
+    unsigned shards = shards_count(b->shards);
+    struct confs *before = b->confs->older;
+    atomic_store(&before->users, users); /* pairs with configured() by the posting */
+    for (unsigned i = 0; i < users; i++) {
+        *tasks[i] = (struct configure_task){.task = {.run = configure_run},
+                                            .admin_task = {.run = configure_admin_run},
+                                            .conf = conf_now(b),
+                                            .before = before};
+        if (i < shards)
+            shard_post(shards_at(b->shards, i), &tasks[i]->task);
+        else
+            admin_post(b->admin, &tasks[i]->admin_task);
+    }
 }
 
 static void reload_warn(void *ctx, const char *line)
@@ -283,8 +342,8 @@ static void reload(struct broker *b)
     log_line(b->log, LOG_T_INFO, "Reloading config.");
     notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_mono_ms() * 1000);
     int rc = conf_load(&conf, b->args, &error, reload_warn, b);
-    unsigned count = shards_count(b->shards), made = 0;
-    struct configure_task *tasks[CORE_MAX_SHARDS];
+    unsigned count = shards_count(b->shards) + (b->admin != NULL), made = 0;
+    struct configure_task *tasks[CORE_MAX_SHARDS + 1];
     while (rc == 0 && made < count && (tasks[made] = mem_calloc(1, sizeof *tasks[0])) != NULL)
         made++;
     if (rc == 0 && made < count) rc = E_NOMEM;
@@ -307,12 +366,7 @@ static void reload(struct broker *b)
     shards_limit(b->shards,
                  &(struct shard_limits){now->global_max_clients, now->global_max_connections,
                                         now->max_pending_connections});
-    atomic_store(&b->confs->older->users, count); /* pairs with configure_run() by shard_post() */
-    for (unsigned i = 0; i < count; i++) {
-        *tasks[i] = (struct configure_task){
-            .task = {.run = configure_run}, .conf = now, .before = b->confs->older};
-        shard_post(shards_at(b->shards, i), &tasks[i]->task);
-    }
+    configure_all(b, tasks, count);
     b->sys_due_ms = clock_mono_ms();
     log_line(b->log, LOG_T_NOTICE, "Configuration reloaded.");
     notify("READY=1\nSTATUS=running");
@@ -376,6 +430,7 @@ static int next_signal(struct broker *b)
 static void stop(struct broker *b)
 {
     struct timespec poll = {0, STOP_POLL_MS * 1000000L};
+    admin_free(&b->admin);
     shards_stop(b->shards);
     while (shards_running(b->shards)) {
         int sig = sigtimedwait(&b->signals, NULL, &poll);
@@ -414,6 +469,7 @@ void broker_free(struct broker **broker)
     if (b == NULL) return;
     *broker = NULL;
     if (b->log) log_set_topic_sink(b->log, NULL, NULL);
+    admin_free(&b->admin); /* it asks shards */
     shards_free(&b->shards);
     watch_free(&b->watch);
     sys_free(&b->sys);

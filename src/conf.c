@@ -86,6 +86,7 @@ void conf_free(struct conf **conf)
     for (size_t i = 0; i < c->token_count; i++) conf_tokens_fini(&c->tokens[i]);
     mem_free(c->tokens);
     conf_histories_fini(c);
+    conf_queues_fini(c);
     conf_filters_fini(c);
     mem_free(c->acls);
     mem_free(c->pid_file);
@@ -204,6 +205,8 @@ static int conf_directive_take(struct conf_reader *r, const char *name, const ch
         conf_warn(r, "'%s' is ignored: %s", name, d->help);
         return 0;
     }
+    if (d->scope == CONF_QUEUE && conf_queue_target(r) == NULL)
+        return conf_fail(r, E_INVALID, "'%s' belongs to a queue: 'queue NAME' comes first", name);
     if (d->status == CONF_MAPPED) conf_warn(r, "'%s': %s", name, d->help);
     if (strcmp(name, "include_dir") == 0) return conf_read_directory(r, value);
     return conf_value_set(r, d, d->kind == CONF_OWN ? NULL : conf_target(r, d), value);

@@ -10,6 +10,11 @@
 #include "store/log.h"
 #include "tls/tls.h"
 
+struct conf_https { /* what a listener of http_api does TLS with; NULL: not said */
+    char *certfile, *keyfile, *ciphers, *ciphers13;
+    bool only_13;
+};
+
 struct conf_listener {
     uint16_t port;             /* 0: unix socket */
     char *address;             /* address or NULL (any); path when port is 0 */
@@ -21,6 +26,11 @@ struct conf_listener {
     bool implicit; /* made because no listener was configured: loopback, anonymous */
     unsigned line; /* in the file, 0 = none */
     char *file;
+    bool websockets;          /* MQTT in WebSockets, and files of http_dir */
+    char *websockets_origins; /* of pages that may open one, a space between; NULL: of all */
+    char *http_dir;           /* or NULL */
+    bool http_api;            /* of the admin listener; no MQTT */
+    struct conf_https https;
     struct tls_context *tls; /* NULL: without TLS */
     struct tls_psks *psks;   /* by whose keys clients come, in the place of certificates; or NULL */
     bool require_certificate;
@@ -65,6 +75,8 @@ struct conf {
     struct core_config core;
     struct core_history *histories; /* core.histories; strings owned here */
     struct core_filter *filters;    /* core.named_filters, owned */
+    struct queue_conf *queues;      /* core/queue_conf.h; core.queues is the same */
+    size_t queue_count;
     struct conf_listener *listeners;
     size_t listener_count;
     struct conf_passwords *password_files; /* at most one a listener */
@@ -77,8 +89,9 @@ struct conf {
     uint32_t failed_login_delay_ms;                     /* 0: none */
     uint64_t memory_limit;                              /* bytes of heap; 0 = none */
     bool set_tcp_nodelay;
-    uint32_t sys_interval_s; /* 0 = no $SYS */
-    char *pid_file, *user;   /* or NULL */
+    uint32_t websockets_headers_size; /* bytes of a request's head */
+    uint32_t sys_interval_s;          /* 0 = no $SYS */
+    char *pid_file, *user;            /* or NULL */
     bool persistence;
     char *persistence_location; /* or NULL: the working folder */
     char *persistence_file;     /* within it; where the store lies is anchor.h's business */

@@ -21,6 +21,7 @@ static struct conf_draft *conf_draft_now(struct conf_reader *r)
 void *conf_target(struct conf_reader *r, const struct conf_directive *d)
 {
     if (d->scope == CONF_GENERAL) return r->conf;
+    if (d->scope == CONF_QUEUE) return conf_queue_target(r);
     if (d->scope == CONF_SECURITY) {
         r->security_seen = true;
         if (!r->per_listener) return &r->general;
@@ -116,9 +117,14 @@ int conf_apply_domain(struct conf_reader *r, const struct conf_directive *d, con
 
 int conf_apply_protocol(struct conf_reader *r, const struct conf_directive *d, const char *value)
 {
-    if (strcmp(value, "mqtt") == 0) return 0;
-    if (strcmp(value, "websockets") == 0 || strcmp(value, "http_api") == 0)
-        return conf_fail(r, E_INVALID, "'protocol %s' is not supported yet by this version", value);
+    bool websockets = strcmp(value, "websockets") == 0, http_api = strcmp(value, "http_api") == 0;
+    if (websockets || http_api || strcmp(value, "mqtt") == 0) {
+        struct conf_draft *draft = conf_draft_now(r);
+        if (r->line) draft = conf_target(r, d); /* the default is what a draft begins with */
+        draft->listener.websockets = websockets;
+        draft->listener.http_api = http_api;
+        return 0;
+    }
     return conf_value_wrong(r, d, value);
 }
 

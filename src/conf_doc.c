@@ -23,7 +23,9 @@ static const char opening[] =
     "\n"
     "* *Sizes*: bytes, or with `k` `M` `G` (1024, 1024², 1024³).\n"
     "* *Durations*: `500ms` `30s` `15m` `12h` `7d`; a bare number is seconds.\n"
-    "* *Belongs to*: `all` the whole broker; `listener` the last `listener` above the line;\n"
+    "* *Belongs to*: `all` the whole broker; `listener` the last `listener` above the line; "
+    "`queue`\n"
+    "  the last `queue`;\n"
     "  `all*` all listeners, or with `per_listener_settings true` the last one.\n"
     "* *Reload*: `yes` = taken over by SIGHUP; else a restart is needed.\n";
 
@@ -41,7 +43,7 @@ static int conf_print(struct buf *out, const char *fmt, ...)
 
 static int conf_document_row(struct buf *out, const struct conf_directive *d)
 {
-    static const char *const scopes[] = {"all", "listener", "all*"};
+    static const char *const scopes[] = {"all", "listener", "queue", "all*"};
     char values[160];
     conf_value_expected(d, values, sizeof values);
     return conf_print(out, "| `%s` | %s | %s%s%s | %s | %s | %s |\n", d->name, values,

@@ -12,6 +12,9 @@ void conf_listener_fini(struct conf_listener *l)
     mem_free(l->address);
     mem_free(l->bind_interface);
     mem_free(l->file);
+    mem_free(l->websockets_origins);
+    mem_free(l->http_dir);
+    conf_https_fini(&l->https);
     tls_context_free(&l->tls);
     tls_psks_free(&l->psks);
     mem_free((char *)(uintptr_t)l->core.mount_point); /* ours, though the core must not write */
@@ -106,12 +109,14 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     l->port = l->core.port = port;
     l->implicit = implicit;
     l->core.allow_anonymous = anonymous >= 0 ? anonymous : implicit;
-    l->address = l->bind_interface = l->file = NULL;
+    l->address = l->bind_interface = l->file = l->websockets_origins = l->http_dir = NULL;
+    l->https = (struct conf_https){0};
     l->core.mount_point = l->core.auto_id_prefix = l->core.clientid_prefixes = NULL;
     const char *mount = d->listener.core.mount_point;
     int rc = conf_copy_text(&l->address, address ? address : d->listener.address);
     if (rc == 0) rc = conf_copy_text(&l->bind_interface, d->listener.bind_interface);
     if (rc == 0) rc = conf_copy_text(&l->file, d->listener.file);
+    if (rc == 0) rc = conf_web_finish(r, d, l);
     l->passwords = NULL;
     l->tokens = NULL;
     if (rc == 0 && security->password_file)
@@ -125,7 +130,8 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     if (rc == 0)
         rc = conf_core_text(&l->core.clientid_prefixes,
                             r->clientid_prefixes ? r->clientid_prefixes : "");
-    return rc < 0 ? rc : conf_tls_finish(r, &d->tls, security->psk_file, l);
+    if (rc == 0) rc = conf_tls_finish(r, &d->tls, security->psk_file, l);
+    return rc < 0 ? rc : conf_http_finish(r, d, l);
 }
 
 /* Without a listener: both loopback addresses, so that "localhost" works whatever it resolves to.
@@ -193,6 +199,9 @@ static int conf_check_twins(struct conf_reader *r)
 
 static void conf_warn_closed(struct conf_reader *r)
 {
+    bool mqtt = false;
+    for (size_t i = 0; i < r->conf->listener_count; i++) mqtt |= !r->conf->listeners[i].http_api;
+    if (!mqtt) conf_warn(r, "there is no listener for MQTT: add 'listener 1883 127.0.0.1'");
     for (size_t i = 0; i < r->conf->listener_count; i++) {
         const struct conf_listener *l = &r->conf->listeners[i];
         if (l->core.allow_anonymous || l->core.certificate_is_user || l->core.checks_users)
@@ -233,6 +242,7 @@ int conf_finish(struct conf_reader *r)
     if (rc == 0) rc = conf_read_acl(r, r->per_listener ? NULL : r->general.acl_file, &c->acl);
     c->core.acl = c->acl;
     if (rc == 0) rc = conf_number_listeners(c, c);
+    if (rc == 0) rc = conf_queue_finish(r);
     if (rc == 0) conf_warn_closed(r);
     return rc;
 }

@@ -21,8 +21,9 @@ enum {
     CONF_MAX_FILTERS = 1000,       /* named ones; they are looked for one by one */
     CONF_MAX_FILTER_NAME = 64,
     CONF_MAX_PLUGINS = 16,
-    CONF_MAX_PREFIX = 50, /* of client ids, as mosquitto */
-    CONF_MAX_NAME = 200,  /* bytes of persistence_file: longer names are made from it */
+    CONF_MAX_ORIGINS = 64, /* of a listener */
+    CONF_MAX_PREFIX = 50,  /* of client ids, as mosquitto */
+    CONF_MAX_NAME = 200,   /* bytes of persistence_file: longer names are made from it */
 };
 
 enum conf_status {
@@ -44,6 +45,7 @@ enum conf_kind {
 enum conf_scope {
     CONF_GENERAL,
     CONF_LISTENER, /* the last `listener`, or the default one */
+    CONF_QUEUE,    /* the last `queue` */
     CONF_SECURITY, /* with per_listener_settings as CONF_LISTENER, else all listeners */
 };
 
@@ -102,9 +104,12 @@ struct conf_draft {
     char *auto_id_prefix; /* auto_id_prefix; NULL not said */
     char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
     struct conf_tls tls;
-    char *password_file; /* NULL not said */
-    char *acl_file;      /* likewise */
-    char *psk_file;      /* likewise */
+    char *password_file;   /* NULL not said */
+    char *acl_file;        /* likewise */
+    char *psk_file;        /* likewise */
+    unsigned origin_count; /* in listener.websockets_origins */
+    unsigned web_line;     /* of the last directive for WebSockets; 0: none */
+    const char *web_name;
     struct conf_jwt jwt;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
@@ -172,6 +177,8 @@ MUST_USE int conf_value_set(struct conf_reader *r, const struct conf_directive *
                             const char *value);
 /* "1-65535", "bytes, or with k M G; 0-...": for messages and the reference page. */
 void conf_value_expected(const struct conf_directive *d, char *out, size_t room);
+/* What the struct at base has for d, as one would write it; d is CONF_BOOL to CONF_DURATION. */
+void conf_value_text(const struct conf_directive *d, const void *base, char *out, size_t room);
 
 /* conf_apply.c: the apply() of the rows that need one. */
 int conf_apply_listener(struct conf_reader *r, const struct conf_directive *d, const char *value);
@@ -179,6 +186,10 @@ int conf_apply_port(struct conf_reader *r, const struct conf_directive *d, const
 int conf_apply_bind(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_domain(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_protocol(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_origin(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_http_dir(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_headers_size(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
 int conf_apply_versions(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_mount(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_prefix(struct conf_reader *r, const struct conf_directive *d, const char *value);
@@ -216,6 +227,18 @@ int conf_apply_plugin_option(struct conf_reader *r, const struct conf_directive 
                              const char *value);
 MUST_USE int conf_plugins_finish(struct conf_reader *r); /* the checks that need the whole file */
 void conf_plugins_fini(struct conf_reader *r);
+/* conf_queue.c */
+int conf_apply_queue(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_queue_topic(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+int conf_apply_queue_backoff(struct conf_reader *r, const struct conf_directive *d,
+                             const char *value);
+int conf_apply_queue_word(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_dead_reasons(struct conf_reader *r, const struct conf_directive *d,
+                            const char *value);
+void *conf_queue_target(struct conf_reader *r); /* NULL: no `queue` was there yet */
+MUST_USE int conf_queue_finish(struct conf_reader *r);
+void conf_queues_fini(struct conf *c);
 /* conf_tls.c */
 int conf_apply_tls_text(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_tls_version(struct conf_reader *r, const struct conf_directive *d,
@@ -237,6 +260,14 @@ MUST_USE int conf_draft_init(struct conf_reader *r, struct conf_draft *d);
 void conf_draft_fini(struct conf_draft *d);
 MUST_USE int conf_finish(struct conf_reader *r);
 void conf_listener_fini(struct conf_listener *l);
+
+/* conf_web.c: what d says of WebSockets, copied to l. */
+MUST_USE int conf_web_finish(struct conf_reader *r, const struct conf_draft *d,
+                             struct conf_listener *l);
+/* conf_http.c: when all else of l is there. */
+MUST_USE int conf_http_finish(struct conf_reader *r, const struct conf_draft *d,
+                              struct conf_listener *l);
+void conf_https_fini(struct conf_https *h);
 
 /* conf_jwt.c: the rules for tokens that security says; *out is NULL without a jwt_keys_file. */
 MUST_USE int conf_jwt_finish(struct conf_reader *r, const struct conf_draft *security,

@@ -10,7 +10,7 @@ bool conf_listener_same_socket(const struct conf_listener *a, const struct conf_
 {
     return a->port == b->port && conf_text_same(a->address, b->address) &&
            conf_text_same(a->bind_interface, b->bind_interface) &&
-           a->socket_domain == b->socket_domain;
+           a->socket_domain == b->socket_domain && a->http_api == b->http_api;
 }
 
 static bool conf_listeners_same(const struct conf *a, const struct conf *b)

@@ -2,6 +2,7 @@
  * default and what becomes of it.  The reader, its messages and docs/reference/configuration.md
  * are all made from it.  Read-only: any thread. */
 #include "conf_int.h"
+#include "core/queue_conf.h"
 
 #define IN_CONF(member)                                                                            \
     .scope = CONF_GENERAL, .offset = offsetof(struct conf, member),                                \
@@ -9,6 +10,9 @@
 #define IN_CORE(member) IN_CONF(core.member)
 #define IN_DRAFT(member)                                                                           \
     .offset = offsetof(struct conf_draft, member), .width = sizeof(((struct conf_draft *)0)->member)
+#define IN_QUEUE(member)                                                                           \
+    .scope = CONF_QUEUE, .offset = offsetof(struct queue_conf, member),                            \
+    .width = sizeof(((struct queue_conf *)0)->member)
 #define OWN(function, text) .kind = CONF_OWN, .apply = conf_apply_##function, .values = (text)
 #define RELOAD              .reloadable = true
 #define TLS_TEXT(text)      RELOAD, .scope = CONF_LISTENER, OWN(tls_text, (text))
@@ -19,10 +23,6 @@
 #define LATER(directive)                                                                           \
     {                                                                                              \
         .name = (directive), .status = CONF_NOT_YET, .kind = CONF_TEXT                             \
-    }
-#define LATER_BOOL(directive)                                                                      \
-    {                                                                                              \
-        .name = (directive), .status = CONF_NOT_YET, .kind = CONF_BOOL                             \
     }
 #define UNUSED(directive, why)                                                                     \
     {                                                                                              \
@@ -115,10 +115,14 @@ static const struct conf_directive schema[] = {
      OWN(domain, "ipv4 or ipv6"),
      .help = "Use only this family. Default: both."},
     {.name = "protocol",
+     RELOAD,
      .scope = CONF_LISTENER,
-     OWN(protocol, "mqtt"),
+     OWN(protocol, "mqtt, websockets or http_api"),
      .initial = "mqtt",
-     .help = "websockets and http_api are not supported yet by this version."},
+     .help =
+         "websockets: MQTT in WebSockets (ws, and with certfile wss), as browsers speak it; the "
+         "path of the URL does not matter. http_api: the admin listener, for sluicectl, Prometheus "
+         "and browsers; on loopback when it has no address (docs/reference/http-api.md)."},
     {.name = "max_connections",
      RELOAD,
      .scope = CONF_LISTENER,
@@ -677,6 +681,8 @@ static const struct conf_directive schema[] = {
      .help = "The same for the bytes of all its packets."},
     UNUSED("allow_duplicate_messages", "overlapping subscriptions follow the standard"),
 
+#include "conf_schema_queues.h"
+
     {.name = "log_dest",
      .section = "Log",
      RELOAD,
@@ -723,7 +729,8 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(history_limit, "a time, as 30m or 7d; 0: no limit"),
      .initial = "7d",
-     .help = "How long a message of the block above is there to be asked for."},
+     .help = "How long a message of the block above is there to be asked for. The log is freed by "
+             "segments: from the oldest of them on it keeps what else was stored meanwhile."},
     {.name = "history_max_bytes",
      RELOAD,
      OWN(history_limit, "bytes, or with k M G; 0: no limit"),
@@ -789,11 +796,26 @@ static const struct conf_directive schema[] = {
 
     {.name = "http_dir",
      .section = "WebSockets and HTTP",
-     .status = CONF_NOT_YET,
-     .kind = CONF_TEXT},
-    LATER("websockets_origin"),
-    UNUSED("websockets_log_level", "there are no WebSockets yet"),
-    UNUSED("websockets_headers_size", "there are no WebSockets yet"),
+     RELOAD,
+     .scope = CONF_LISTENER,
+     OWN(http_dir, "the path of a folder"),
+     .help = "A listener of `protocol websockets` also hands out the files of this folder, to who "
+             "asks by GET or HEAD: up to 64 MiB each, `index.html` for the folder itself; none "
+             "whose name begins with a dot, and no symbolic links. Default: only WebSockets."},
+    {.name = "websockets_origin",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     OWN(origin, "the origin of a page, such as https://example.org"),
+     .help =
+         "Only pages of this origin may open a WebSocket of this listener; may be given several "
+         "times. Programs that are no pages say no origin, and may. Default: all pages."},
+    {.name = "websockets_headers_size",
+     IN_CONF(websockets_headers_size),
+     RELOAD,
+     OWN(headers_size, "bytes, 0 to 65535"),
+     .initial = "4096",
+     .help = "The longest head of an HTTP request, with its cookies; 0: the default."},
+    UNUSED("websockets_log_level", "'log_type websockets' logs requests"),
 
     {.name = "connection", .section = "Bridges", .status = CONF_NOT_YET, .kind = CONF_TEXT},
     LATER("address"),
@@ -849,27 +871,6 @@ static const struct conf_directive schema[] = {
      .section = "Queues, dead letters, filters",
      .status = CONF_NOT_YET,
      .kind = CONF_TEXT},
-    LATER("queue"),
-    LATER("queue_topic"),
-    LATER("queue_filter"),
-    LATER("queue_ack_deadline"),
-    LATER("queue_max_deliveries"),
-    LATER("queue_backoff"),
-    LATER("queue_max_messages"),
-    LATER("queue_max_bytes"),
-    LATER("queue_overflow"),
-    LATER("queue_message_ttl"),
-    LATER("queue_order"),
-    LATER("queue_dedup_window"),
-    LATER("queue_prefetch"),
-    LATER("queue_dispatch"),
-    LATER_BOOL("queue_auto_create"),
-    LATER("max_deliveries"),
-    LATER_BOOL("dead_letter"),
-    LATER("dead_letter_reasons"),
-    LATER("dead_letter_max_messages"),
-    LATER("dead_letter_max_bytes"),
-    LATER("dead_letter_max_age"),
     {.name = "filter",
      RELOAD,
      OWN(filter, "NAME EXPRESSION, the name of letters, digits, '_', '-' and '.'"),

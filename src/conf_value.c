@@ -130,6 +130,33 @@ void conf_value_expected(const struct conf_directive *d, char *out, size_t room)
     }
 }
 
+static int64_t conf_load_integer(const struct conf_directive *d, const void *base)
+{
+    const uint8_t *at = (const uint8_t *)base + d->offset;
+    uint16_t v2;
+    uint32_t v4;
+    int64_t v8;
+    switch (d->width) {
+    case 1: return *at;
+    case 2: return memcpy(&v2, at, sizeof v2), v2;
+    case 4: return memcpy(&v4, at, sizeof v4), v4;
+    default: ASSERT(d->width == 8); return memcpy(&v8, at, sizeof v8), v8;
+    }
+}
+
+void conf_value_text(const struct conf_directive *d, const void *base, char *out, size_t room)
+{
+    int64_t v = conf_load_integer(d, base);
+    if (d->kind == CONF_BOOL)
+        snprintf(out, room, "%s", v ? "true" : "false");
+    else if (d->kind == CONF_SIZE)
+        conf_size_text(v, out, room);
+    else if (d->kind == CONF_DURATION)
+        conf_duration_text(v * d->unit_ms, out, room);
+    else
+        snprintf(out, room, "%" PRId64, v);
+}
+
 static void conf_store_integer(const struct conf_directive *d, void *base, int64_t v)
 {
     uint8_t *at = (uint8_t *)base + d->offset;

@@ -43,11 +43,19 @@ struct conn *conn_new(struct shard *s, struct listener *l, const struct conf_lis
     return c;
 }
 
+void conn_renew(struct conn *c)
+{
+    c->deadline_ms = c->shard->now_ms + c->shard->connect_timeout_ms;
+    list_del(&c->link);
+    list_push(&c->shard->fresh, &c->link);
+}
+
 /* Its memory goes at the end of the turn. */
 static void conn_bury(struct conn *c)
 {
     c->dead = true;
     guard_pending_end(c);
+    conn_answer_free(c);
     buf_fini(&c->rest);
     mem_free(c->peer);
     mem_free(c->proved_user);
@@ -83,10 +91,12 @@ void conn_linger(struct conn *c)
     c->core = NULL;
     c->transport.ops->end(&c->transport);
     c->lingers = true;
+    c->begins = CONN_SPEAKS; /* what comes is read away */
     c->paused = c->want_write = false;
     buf_fini(&c->rest);
+    conn_answer_free(c);
     last_second(c);
-    if (loop_want(c->shard->loop, &c->source, LOOP_READ) < 0) conn_free(c, E_IO);
+    conn_want(c);
 }
 
 static unsigned wanted(const struct conn *c)
@@ -271,6 +281,20 @@ static int64_t read_shared(struct conn *c)
     return n;
 }
 
+/* It has broken the rules of the transport, and been told so by that. */
+static void end_rude(struct conn *c)
+{
+    char what[200], why[240];
+    c->transport.ops->explain(&c->transport, what, sizeof what);
+    snprintf(why, sizeof why, "disconnected: it sent %s", what);
+    c->shard->stats.frames_refused++;
+    if (c->core)
+        core_conn_blame(c->core, why);
+    else
+        log_printf(c->shard->set->log, LOG_T_NOTICE, "refused %s: it sent %s.", c->peer, what);
+    conn_linger(c);
+}
+
 static int64_t read_away(struct conn *c)
 {
     return c->transport.ops->read(&c->transport, c->shard->input, READ_SIZE);
@@ -290,8 +314,13 @@ static void conn_read(struct conn *c)
     int64_t n = away                                ? read_away(c)
                 : buf_len(&c->rest) > REST_COPY_MAX ? read_on(c)
                                                     : read_shared(c);
-    if (n < 0 && n != E_AGAIN) conn_free(c, (int)n);
-    if (UNLIKELY(n == E_AGAIN)) conn_want(c);
+    if (LIKELY(n > 0) && LIKELY(!crossed(c))) return;
+    if (n == E_PROTOCOL)
+        end_rude(c);
+    else if (n < 0 && n != E_AGAIN)
+        conn_free(c, (int)n);
+    else if (!c->dead && c->source.added)
+        conn_want(c);
 }
 
 /* ---- output ---- */
@@ -326,7 +355,7 @@ void conn_service(struct conn *c, unsigned events)
     }
     if (events & (CORE_EV_OUTPUT | CORE_EV_CLOSE) && !c->dead && !c->want_write) conn_write(c);
     if (!(events & CORE_EV_CLOSE) || c->dead) return;
-    if (!(events & CORE_EV_LINGER)) {
+    if (!(events & CORE_EV_LINGER) && !c->conf->websockets) { /* there it answers our close */
         conn_free(c, 0);
     } else if (c->want_write) {
         c->closes = true;

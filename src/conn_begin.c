@@ -1,5 +1,6 @@
-/* From an accepted socket to the first byte of MQTT: the header of a proxy, and the transport's
- * handshake.  All of it lies under the deadline of the CONNECT.  The shard's thread. */
+/* From an accepted socket to the first byte of MQTT: the header of a proxy, the transport's
+ * handshake, and what conn_http.c does.  All of it lies under the deadline of the CONNECT.  The
+ * shard's thread. */
 #include "conn.h"
 
 #include "base/mem.h"
@@ -9,6 +10,12 @@
 #include <stdio.h>
 
 _Static_assert(READ_SIZE >= (int)PROXY_V2_MAX, "a header fits");
+
+/* What comes first when the transport stands. */
+static uint8_t connected(const struct conf_listener *conf)
+{
+    return conf->websockets ? CONN_ASKS : CONN_SPEAKS;
+}
 
 void conn_accept(struct shard *s, struct listener *l, const struct conf_listener *conf, int fd,
                  const char *peer)
@@ -20,14 +27,13 @@ void conn_accept(struct shard *s, struct listener *l, const struct conf_listener
         shard_dismiss(s, l);
         return;
     }
-    if (conf->proxy_version) {
-        c->begins = CONN_ANNOUNCED; /* whose address it is, is not known yet */
-    } else if (!guard_admit(c) || (conf->tls && tls_open(&c->transport, conf->tls, fd) < 0)) {
+    bool announced = conf->proxy_version != 0; /* else whose address it is, is known */
+    if (!announced &&
+        (!guard_admit(c) || (conf->tls && tls_open(&c->transport, conf->tls, fd) < 0))) {
         conn_free(c, E_FULL);
         return;
-    } else if (conf->tls) {
-        c->begins = CONN_GREETS;
     }
+    c->begins = announced ? CONN_ANNOUNCED : conf->tls ? CONN_GREETS : connected(conf);
     guard_pending_begin(c);
     if (!c->dead) conn_want(c);
 }
@@ -82,7 +88,7 @@ static void end_header(struct conn *c, const struct proxy_header *h)
         return;
     }
     if (!header_suffices(c, h)) return;
-    c->begins = c->conf->tls ? CONN_GREETS : CONN_SPEAKS;
+    c->begins = c->conf->tls ? CONN_GREETS : connected(c->conf);
     conn_want(c);
 }
 
@@ -128,7 +134,7 @@ static void conn_greet(struct conn *c)
     char why[200];
     if (++c->shard->greetings > GREET_BATCH) return; /* the loop tells again, after the others */
     int rc = c->transport.ops->handshake(&c->transport);
-    c->begins = rc == E_AGAIN ? CONN_GREETS : CONN_SPEAKS;
+    if (rc == 0) c->begins = connected(c->conf);
     if (rc == 0 || rc == E_AGAIN) {
         conn_want(c);
     } else if (rc == E_EOF) {
@@ -144,8 +150,9 @@ static void conn_greet(struct conn *c)
 
 void conn_begin_ready(struct conn *c)
 {
-    if (c->begins == CONN_ANNOUNCED)
-        conn_announce(c);
-    else
-        conn_greet(c);
+    static void (*const step[])(struct conn * c) = {[CONN_ANNOUNCED] = conn_announce,
+                                                    [CONN_GREETS] = conn_greet,
+                                                    [CONN_ASKS] = conn_asks,
+                                                    [CONN_ANSWERS] = conn_answers};
+    step[c->begins](c);
 }

@@ -25,8 +25,9 @@ static int open_address(struct listener *l, const struct address *a, unsigned at
 {
     const struct conf_listener *c = l->conf;
     bool local = a->sa.ss_family == AF_UNIX;
+    unsigned sockets = local || c->http_api ? 1 : shards;
     int rc = local ? 0 : address_probe(a, c->bind_interface);
-    for (unsigned s = 0; rc == 0 && s < (local ? 1 : shards); s++)
+    for (unsigned s = 0; rc == 0 && s < sockets; s++)
         rc = address_listen(a, c->bind_interface, !local, &l->fds[s * LISTENER_SOCKETS + at]);
     return rc;
 }
@@ -36,6 +37,25 @@ static bool may_skip(const struct address *a, unsigned opened, unsigned left)
 {
     bool missing = errno == EAFNOSUPPORT || errno == EADDRNOTAVAIL;
     return missing && a->sa.ss_family == AF_INET6 && (opened > 0 || left > 0);
+}
+
+/* Both loopback addresses, whatever "localhost" resolves to. */
+static int resolve_loopback(const struct conf_listener *c, struct address *out, unsigned *count)
+{
+    static const char *const both[] = {"127.0.0.1", "::1"};
+    struct address found[ADDRESS_RESOLVED_MAX];
+    for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+        unsigned n = 0;
+        if (address_resolve(both[i], c->port, c->socket_domain, found, &n) == 0 && n)
+            out[(*count)++] = found[0];
+    }
+    return *count ? 0 : E_NOTFOUND;
+}
+
+static int resolve(const struct conf_listener *c, struct address *out, unsigned *count)
+{
+    if (c->http_api && strcmp(c->address, "localhost") == 0) return resolve_loopback(c, out, count);
+    return address_resolve(c->address, c->port, c->socket_domain, out, count);
 }
 
 static int open_one(struct listener *l, unsigned shards, struct log *log)
@@ -49,7 +69,7 @@ static int open_one(struct listener *l, unsigned shards, struct log *log)
             log_failed(log, c, ENAMETOOLONG);
             return E_IO;
         }
-    } else if (address_resolve(c->address, c->port, c->socket_domain, addresses, &count) < 0) {
+    } else if (resolve(c, addresses, &count) < 0) {
         log_printf(log, LOG_T_ERROR, "Error: listener %u: no address is known for '%s'.", c->port,
                    c->address ? c->address : "any");
         return E_IO;
@@ -57,7 +77,9 @@ static int open_one(struct listener *l, unsigned shards, struct log *log)
     for (unsigned i = 0; i < count; i++) {
         if (open_address(l, &addresses[i], i, shards) == 0) {
             opened++;
-            const char *kind = addresses[i].sa.ss_family == AF_INET6 ? "ipv6" : "ipv4";
+            const char *kind = c->websockets                           ? "websockets"
+                               : addresses[i].sa.ss_family == AF_INET6 ? "ipv6"
+                                                                       : "ipv4";
             if (c->port)
                 log_printf(log, LOG_T_INFO, "Opening %s listen socket on port %u.", kind, c->port);
             else

@@ -1,6 +1,6 @@
 /* The listening sockets: each listener of the configuration has one for each shard (SO_REUSEPORT),
- * a unix socket one for shard 0.  Opened by the main thread before the shards start; a shard then
- * accepts from its own. */
+ * a unix socket one for shard 0, and http_api one that the admin thread accepts from.  Opened by
+ * the main thread before the shards start; a shard then accepts from its own. */
 #ifndef SRC_LISTENER_H
 #define SRC_LISTENER_H
 

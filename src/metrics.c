@@ -97,9 +97,12 @@ static const struct metrics_row rows[] = {
 
 FIGURE(proxy_refused, in->shell.proxy_refused)
 FIGURE(handshakes_failed, in->shell.handshakes_failed)
-
+FIGURE(websockets_opened, in->shell.websockets_opened)
+FIGURE(websockets_refused, in->shell.websockets_refused)
+FIGURE(frames_refused, in->shell.frames_refused)
+FIGURE(http_served, in->shell.http_served)
+FIGURE(http_refused, in->shell.http_refused)
 FIGURE(refused_envelopes, in->stats.refused_envelopes)
-
 FIGURE(address_refused, in->shell.address_refused)
 FIGURE(address_rate_refused, in->shell.address_rate_refused)
 FIGURE(pending_refused, in->shell.pending_refused)
@@ -116,6 +119,11 @@ FIGURE(logins_ended, in->stats.logins_ended)
 static const struct metrics_row own_rows[] = {
     {"refused/proxy_header", proxy_refused, DECIMAL},
     {"refused/tls_handshake", handshakes_failed, DECIMAL},
+    {"refused/websocket_handshake", websockets_refused, DECIMAL},
+    {"refused/websocket_frame", frames_refused, DECIMAL},
+    {"refused/http_request", http_refused, DECIMAL},
+    {"websockets/opened", websockets_opened, DECIMAL},
+    {"http/served", http_served, DECIMAL},
     {"refused/envelopes", refused_envelopes, DECIMAL},
     {"refused/address_connections", address_refused, DECIMAL},
     {"refused/address_rate", address_rate_refused, DECIMAL},

@@ -421,7 +421,7 @@ static int doors_open(struct shard *s)
     for (size_t i = 0; i < ls->count * LISTENER_SOCKETS; i++) {
         struct listener *l = &ls->items[i / LISTENER_SOCKETS];
         int fd = l->fds[s->index * LISTENER_SOCKETS + i % LISTENER_SOCKETS];
-        if (fd < 0) continue;
+        if (fd < 0 || l->conf->http_api) continue;
         struct door *d = &s->doors[s->door_count++];
         *d = (struct door){.source = {.ready = door_ready, .fd = fd}};
         d->shard = s;
@@ -567,6 +567,13 @@ void shards_free(struct shard_set **set_ptr)
 /* ---- small doors ---- */
 
 unsigned shards_count(const struct shard_set *set) { return set->count; }
+unsigned shards_home(const struct shard_set *set, struct bytes client_id)
+{
+    return core_home(client_id, set->count, set->seed);
+}
+
+struct auth_pool *shards_auth(struct shard_set *set) { return set->auth; }
+struct peers *shards_peers(struct shard_set *set) { return set->peers; }
 struct shard *shards_at(struct shard_set *set, unsigned index) { return &set->shards[index]; }
 struct core *shard_core(struct shard *s) { return s->core; }
 const struct shard_stats *shard_stats(const struct shard *s) { return &s->stats; }
@@ -598,6 +605,7 @@ void shard_configure(struct shard *s, const struct conf *conf)
     int nodelay = conf->set_tcp_nodelay; /* what is accepted has it from the listening socket */
     s->connect_timeout_ms = conf->core.connect_timeout_ms;
     s->failed_login_delay_ms = conf->failed_login_delay_ms;
+    s->websockets_headers_size = conf->websockets_headers_size;
     core_configure(s->core, &conf->core);
     for (size_t i = 0; i < s->door_count; i++) {
         struct door *d = &s->doors[i];

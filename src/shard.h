@@ -7,6 +7,8 @@
 #include "listener.h"
 #include "log.h"
 
+struct auth_pool;
+struct peers;
 struct shard;
 struct shard_set;
 
@@ -16,7 +18,7 @@ struct shard_task {
     void (*run)(struct shard *s, struct shard_task *t);
 };
 
-/* What a shard counts of connections before their CONNECT; the rest is struct core_stats.  Every
+/* What a shard counts of connections below MQTT; the rest is struct core_stats.  Every
  * member is a counter or gauge of this type: they are added up. */
 struct shard_stats {
     uint64_t proxy_refused;     /* no PROXY header, or one that the listener does not want */
@@ -25,6 +27,9 @@ struct shard_stats {
     uint64_t pending_refused;                       /* closed to make room for one that is newer */
     uint64_t connect_rate_pauses;                   /* of listening sockets */
     uint64_t logins_delayed;                        /* the answer to a wrong password waits */
+    uint64_t websockets_opened, websockets_refused; /* opening handshakes */
+    uint64_t frames_refused;            /* WebSockets that were ended for what they sent */
+    uint64_t http_served, http_refused; /* requests for files, and those that got none */
 };
 
 /* Limits over all shards. */
@@ -49,6 +54,11 @@ void shards_free(struct shard_set **set);             /* stops and waits, if nee
 /* Main thread. */
 unsigned shards_count(const struct shard_set *set);
 struct shard *shards_at(struct shard_set *set, unsigned index);
+/* Any thread while the shards run: where a client's session lives, who checks logins, and who has
+ * how many connections. */
+unsigned shards_home(const struct shard_set *set, struct bytes client_id);
+struct auth_pool *shards_auth(struct shard_set *set);
+struct peers *shards_peers(struct shard_set *set);
 void shards_limit(struct shard_set *set, const struct shard_limits *limits);
 void shards_refuse_clients(struct shard_set *set, bool refuse); /* memory is short */
 int64_t shards_connections(const struct shard_set *set);        /* gauge */

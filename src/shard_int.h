@@ -54,6 +54,7 @@ struct shard {
     uint64_t pending_told_ms;
     uint32_t late_count;  /* answers that wait */
     struct timers timers; /* of doors, and of answers that wait */
+    uint32_t websockets_headers_size;
     struct shard_stats stats;
     int greetings; /* steps of handshakes in this turn */
     bool busy;     /* something waits: do not sleep */

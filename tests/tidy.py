@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Checks what a machine can of how we write C: arrows between rooms, sizes, calls that are not
-allowed where they stand, who may use threads, and that OpenSSL and epoll stay in their rooms.
+allowed where they stand, who may use threads, and that libraries and epoll stay in their rooms.
 
     tidy.py                 check the tree; exit 1 on a finding, warnings only print
     tidy.py --self-test     prove that each rule fires, and that clean code passes
@@ -44,9 +44,10 @@ OUTSIDE_HEADERS = {"unistd.h", "fcntl.h", "time.h", "sys/socket.h", "sys/time.h"
 THREADS = re.compile(r"\b(_Atomic|_Thread_local|pthread_\w+|atomic_\w+|thrd_\w+|mtx_\w+|__atomic_\w+"
                      r"|__sync_\w+)\b|#\s*include\s*<(pthread|threads|stdatomic)\.h>")
 THREAD_FILES = ("net/ring.*", "net/loop.*", "src/shard*.[ch]", "src/broker*.[ch]",
-                "src/listener.[ch]", "src/auth_pool.c", "src/peers.c", "src/sys.c", "src/log.[ch]", "src/main.c", "store/log/*.[ch]")
+                "src/listener.[ch]", "src/admin_thread.c", "src/auth_pool.c", "src/peers.c", "src/sys.c", "src/log.[ch]", "src/main.c", "store/log/*.[ch]")
 EPOLL_FILES = ("net/loop.c",)
 OPENSSL_FILES = ("tls/*", "src/auth*", "tests/unit/test_tls*", "tests/unit/test_auth*", "fuzz/fuzz_auth.c")
+LIBRARIES = {"http_parser.h": "net/http_head.c", "libwebsockets.h": "net/http.c"}  # each in one file
 INCLUDE = re.compile(r'\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -95,6 +96,9 @@ def check_include(path, room, line):
         yield "pure", f"{name} in {room}/: time and input are arguments there"
     if name == "sys/epoll.h" and room in ARROWS and path not in EPOLL_FILES:
         yield "epoll", "<sys/epoll.h> belongs to net/loop.c"
+    for library, home in LIBRARIES.items():
+        if name.startswith(library) and room in ARROWS and path != home:
+            yield "library", f"<{name}> belongs to {home}"
     if name.startswith("openssl/") and not any_match(path, OPENSSL_FILES):
         yield "openssl", "OpenSSL is seen in tls/ only"
 
@@ -201,6 +205,7 @@ CASES = [  # rule, file, the code that must set it off
     ("threads", "base/mem.c", "atomic_load(&x);"),
     ("threads", "store/x.c", "static _Thread_local int x;"),
     ("epoll", "net/tcp.c", "#include <sys/epoll.h>"),
+    ("library", "src/conn_http.c", "#include <http_parser.h>"),
     ("openssl", "net/tcp.c", "#include <openssl/ssl.h>"),
     ("openssl", "src/conn.c", "#include <openssl/ssl.h>"),
     ("typedef", "tests/x.c", "typedef struct x x;"),
@@ -211,6 +216,7 @@ CLEAN = [
     ("base/mem.c", "static _Thread_local long x;\nvoid f(void *p) { free(p); }"),
     ("net/ring.h", "#include <stdatomic.h>\n_Atomic int x;"),
     ("net/loop.c", "#include <sys/epoll.h>"),
+    ("net/http_head.c", "#include <http_parser.h>"),
     ("tls/x.c", '#include "net/transport.h"\n#include <openssl/ssl.h>'),
     ("src/x.c", '#include "conf.h"\n#include "core/core.h"\n#include "tls/tls.h"'),
     ("src/core/x.c", '#include "core/core.h"\n#include "store/store.h"\n/* read(), malloc() */\n'
@@ -247,7 +253,7 @@ def self_test():
 
 
 RULES = {"arrow", "file-size", "function-size", "function-size?", "line-length", "never", "allocate",
-         "pure", "threads", "epoll", "openssl", "typedef", "ifdef", "opening"}
+         "pure", "threads", "epoll", "library", "openssl", "typedef", "ifdef", "opening"}
 
 
 def main(args):

@@ -7,6 +7,7 @@
  *                      queue src -> dst of letters, in order
  */
 #include "tests/world.h"
+#include "core/dead_reason.h"
 
 #include <stdio.h>
 
@@ -269,6 +270,12 @@ void world_defaults(struct core_config *cfg)
         .connect_timeout_ms = 10 * 1000,
         .connection_messages = true,
         .filter_index = true,
+        .queue_auto_create = true,
+        .dead_letter = true,
+        .dead_letter_max_messages = 100000,
+        .dead_letter_max_bytes = UINT64_C(1) << 30,
+        .dead_letter_max_age_ms = UINT64_C(30) * 86400 * 1000,
+        .dead_letter_reasons = 1 << DEAD_ATTEMPTS | 1 << DEAD_REJECTED,
     };
 }
 

@@ -48,4 +48,9 @@ int64_t tls_context_expires(const struct tls_context *context);
 /* The server's side of TLS over fd, which it takes on success.  handshake() first.  E_NOMEM. */
 MUST_USE int tls_open(struct transport *out, const struct tls_context *context, int fd);
 
+/* SHA-1 in base64, as the opening handshake of a WebSocket wants it: no secret hangs on it.
+ * E_NOMEM. */
+enum { TLS_SHA1_MAX = 29 };
+MUST_USE int tls_sha1_base64(struct bytes in, char out[TLS_SHA1_MAX]);
+
 #endif

@@ -43,15 +43,24 @@ static struct verdict *verdict_of(struct cconn *c, struct bytes topic, uint64_t 
     return v;
 }
 
+/* Dead letters are the messages of others: to read them takes the feature, too. */
+static bool allows(const struct acl *acl, const struct acl_client *client, struct bytes topic,
+                   enum acl_access access)
+{
+    bool dead = access == ACL_READ && bytes_starts(topic, "$dead/");
+    return acl_may(acl, client, topic, access) &&
+           (!dead || acl_may_use(acl, client, topic, ACL_DEAD));
+}
+
 bool access_may(struct cconn *c, struct bytes topic, uint64_t hash, enum acl_access access)
 {
     const struct acl *acl = access_list(c);
     struct acl_client client = client_of(c);
     struct verdict *v = verdict_of(c, topic, hash);
-    if (v == NULL) return acl_may(acl, &client, topic, access);
+    if (v == NULL) return allows(acl, &client, topic, access);
     if (!(v->known & access)) {
         v->known = (uint8_t)(v->known | access);
-        if (acl_may(acl, &client, topic, access)) v->allowed = (uint8_t)(v->allowed | access);
+        if (allows(acl, &client, topic, access)) v->allowed = (uint8_t)(v->allowed | access);
     }
     return v->allowed & access;
 }

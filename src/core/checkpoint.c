@@ -9,9 +9,12 @@
  *
  * On the way, messages in stretches of the log that are to be vacated are moved by who holds them.
  * The shard's thread. */
+#include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -23,7 +26,7 @@ enum {
     BACKLOG_RUN = 1024,      /* queued messages in one entry */
 };
 
-enum phase { IDLE, ROUTING, MARKING, SESSIONS, GROUPS, RETAINED, SAFE };
+enum phase { IDLE, ROUTING, MARKING, SESSIONS, GROUPS, QUEUES, RETAINED, SAFE };
 
 struct checkpoint {
     enum phase phase;
@@ -35,14 +38,17 @@ struct checkpoint {
     session_id queue;  /* whose queue is being written, 0: nobody's */
     uint32_t at, left; /* items of it that were written, and that are to be */
     struct outq_walk walk;
-    uint8_t *after; /* topic of the last retained message, owned */
+    struct queue_walk queues;
+    uint32_t letters; /* dead ones that were written */
+    bool delayed;     /* delayed messages are being written */
+    uint8_t *after;   /* topic of the last retained message, owned */
     uint32_t after_len;
 };
 
 /* ---- moving ---- */
 
 /* The reference by which the message is held from now on; E_AGAIN: it is being read. */
-static int vacate(struct core *core, uint64_t *ref)
+int checkpoint_vacate(struct core *core, uint64_t *ref)
 {
     store_ref moved;
     if (!store_must_move(core->store, *ref)) return 0;
@@ -91,7 +97,7 @@ static int move_window(struct session *s)
          e = inflight_next(&s->out, e)) {
         if (!(e->flags & OUTQ_COLD)) continue;
         uint64_t ref = (uint64_t)(uintptr_t)e->body;
-        rc = vacate(s->core, &ref);
+        rc = checkpoint_vacate(s->core, &ref);
         e->body = (void *)(uintptr_t)ref;
     }
     return rc;
@@ -137,7 +143,7 @@ static struct outq_item *next_item(struct core *core, struct checkpoint *cp)
     struct outq_item *item = outq_walk_next(&cp->walk);
     ASSERT(item != NULL && cp->left > 0);
     uint64_t from = item->ref;
-    if (item->flags & OUTQ_STORED && vacate(core, &item->ref) == E_AGAIN) {
+    if (item->flags & OUTQ_STORED && checkpoint_vacate(core, &item->ref) == E_AGAIN) {
         cp->walk = before;
         return NULL;
     }
@@ -218,9 +224,22 @@ static int step_session(struct core *core, struct checkpoint *cp)
 static int step_group(struct core *core, struct checkpoint *cp)
 {
     if (cp->slot == core->group_slot_count)
-        cp->phase = RETAINED;
+        cp->phase = QUEUES;
     else
         share_journal_waiting(core, cp->slot++);
+    return 0;
+}
+
+static int step_queue(struct core *core, struct checkpoint *cp)
+{
+    int rc = wqueue_snapshot(core, &cp->queues);
+    if (rc == E_NOTFOUND) rc = dead_snapshot(core, &cp->letters);
+    if (rc == E_NOTFOUND) {
+        rc = delayed_snapshot(core, !cp->delayed);
+        cp->delayed = true;
+    }
+    if (rc != E_NOTFOUND) return rc;
+    cp->phase = RETAINED;
     return 0;
 }
 
@@ -234,7 +253,7 @@ static int step_retained(struct core *core, struct checkpoint *cp)
         return 0;
     }
     struct retained *m = retained_of(&item);
-    if (m->seq && vacate(core, &m->ref) == E_AGAIN) return E_AGAIN;
+    if (m->seq && checkpoint_vacate(core, &m->ref) == E_AGAIN) return E_AGAIN;
     uint8_t *after = mem_realloc(cp->after, item.topic.n);
     if (after == NULL) return E_AGAIN;
     memcpy(after, item.topic.p, item.topic.n);
@@ -262,6 +281,9 @@ static void start(struct core *core, struct checkpoint *cp, uint64_t begin)
     cp->begin = begin;
     cp->phase = ROUTING;
     cp->slot = 0;
+    cp->queues = (struct queue_walk){0};
+    cp->letters = 0;
+    cp->delayed = false;
     cp->after_len = 0;
     cp->asked = false;
     core->journal_torn = false; /* what is lost from now on asks for the next one */
@@ -306,6 +328,7 @@ static void write_slice(struct core *core, struct checkpoint *cp)
     for (int i = 0; i < STEP_SLOTS && buf_len(&core->journal) < before + STEP_BYTES; i++) {
         int rc = cp->phase == SESSIONS   ? step_session(core, cp)
                  : cp->phase == GROUPS   ? step_group(core, cp)
+                 : cp->phase == QUEUES   ? step_queue(core, cp)
                  : cp->phase == RETAINED ? step_retained(core, cp)
                                          : E_NOTFOUND;
         if (rc < 0) break;

@@ -3,6 +3,7 @@
 #include "core/access.h"
 #include "core/core_int.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/rate.h"
 #include "core/retained.h"
 
@@ -51,6 +52,21 @@ void conn_send_ack(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t r
     uint8_t *d = conn_reserve(c, MQTT_ACK_MAX + text.n);
     if (d == NULL) return;
     uint8_t *end = mqtt_ack_encode(d, c->version, type, packet_id, reason, text, (struct bytes){0});
+    conn_commit(c, (size_t)(end - d));
+}
+
+void conn_send_duplicate(struct cconn *c, unsigned type, uint16_t packet_id)
+{
+    uint8_t props[32];
+    struct bytes said = {0};
+    if (c->version == MQTT_V5) {
+        uint8_t *end = mqtt_put_prop_user(props, bytes_str("duplicate"), bytes_str("1"));
+        said = bytes_of(props, (size_t)(end - props));
+    }
+    if (MQTT_ACK_MAX + said.n > c->max_packet) said.n = 0; /* [MQTT-3.4.2-3] */
+    uint8_t *d = conn_reserve(c, MQTT_ACK_MAX + said.n);
+    if (d == NULL) return;
+    uint8_t *end = mqtt_ack_encode(d, c->version, type, packet_id, 0, (struct bytes){0}, said);
     conn_commit(c, (size_t)(end - d));
 }
 
@@ -150,6 +166,11 @@ int core_conn_prove(struct cconn *c, struct bytes user)
 
 void *core_conn_owner(const struct cconn *c) { return c->owner; }
 
+void core_conn_blame(struct cconn *c, const char *why)
+{
+    if (c->close_reason == NULL) c->close_reason = why;
+}
+
 static void log_closed(struct core *core, const struct cconn *c)
 {
     if (!core->cfg.connection_messages) return;
@@ -180,6 +201,7 @@ void core_conn_closed(struct cconn *c, int why)
     access_forget(c);
     login_forget(c);
     rate_forget(c);
+    wqueue_answered(c);
     mem_free(c->username);
     mem_free(c->peer);
     mem_free(c->proved_user);

@@ -4,9 +4,12 @@
 #include <stdio.h>
 
 #include "core/core_int.h"
+#include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/retained.h"
 #include "core/share.h"
 #include "core/wished.h"
@@ -99,6 +102,8 @@ static void core_destroy(struct core *core)
     if (core->retain) retain_free(&core->retain);
     ptrmap_fini(&core->sessions);
     ptrmap_fini(&core->groups);
+    ptrmap_fini(&core->queues);
+    mem_free(core->deliveries);
     if (core->trie.root) trie_fini(&core->trie);
     filter_store_free(&core->filters);
     for (unsigned i = 0; i < CORE_MAX_SHARDS; i++) buf_fini(&core->mail[i].buf);
@@ -126,6 +131,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     core->env = *env;
     core->store = store;
     core->keeps = store_keeps(store);
+    core->begun = !core->keeps;
     core->shard = shard;
     core->shards = shards;
     core->seed = seed;
@@ -143,9 +149,16 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->fetching);
     list_init(&core->replays_dirty);
     list_init(&core->wish_sets);
+    core->dead_tail = &core->dead_notes;
+    list_init(&core->delayed);
+    list_init(&core->delayed_due);
+    ptrmap_init(&core->delayed_map, delayed_hash, seed);
+    list_init(&core->queue_work);
+    list_init(&core->queue_waiters);
     timers_init(&core->timers, now_ms);
     ptrmap_init(&core->sessions, session_hash, seed);
     ptrmap_init(&core->groups, share_group_hash, seed);
+    ptrmap_init(&core->queues, wqueue_hash, seed);
     ptrmap_init(&core->subid_index, subid_hash, seed);
     struct filter_settings settings = FILTER_SETTINGS_DEFAULT;
     settings.seed = seed;
@@ -158,6 +171,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     }
     core->journaling = core->keeps;
     *out = core;
+    if (!core->keeps) wqueue_configure(core); /* else what the store knows of them comes first */
     return 0;
 }
 
@@ -182,6 +196,9 @@ void core_free(struct core **core_ptr)
     core->journaling = false;
     sessions_free(core);
     share_free(core);
+    wqueue_free_all(core);
+    dead_free(core);
+    delayed_free(core);
     mailbox_free(core);
     pending_free(core);
     interest_free(core);
@@ -197,6 +214,7 @@ void core_configure(struct core *core, const struct core_config *cfg)
     if (histories_configure(core) < 0)
         core_log(core, LOG_T_ERROR, "Error: no memory for new histories; the old ones stay.");
     wishes_configure(core, &before);
+    wqueue_configure(core);
 }
 
 void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
@@ -217,10 +235,13 @@ uint64_t core_next_due(const struct core *core)
 {
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
-    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters))
+    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) ||
+        wqueue_has_work(core) || dead_has_work(core) || delayed_has_work(core))
         return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));
     due = min_u64(due, min_u64(checkpoint_due(core), history_due(core)));
+    if (core->dead_notes) due = min_u64(due, core->dead_again_ms);
+    if (!list_empty(&core->delayed_due)) due = min_u64(due, core->delayed_again_ms);
     return core->retain_expiring ? min_u64(due, core->retain_sweep_ms) : due;
 }
 
@@ -245,15 +266,12 @@ int core_publish(struct core *core, struct bytes topic, struct bytes payload, ui
                     .qos = qos,
                     .retain = retain,
                     .internal = true,
-                    .hash = hash_bytes(topic, core->seed),
                     .created_ms = core->wall_ms,
                     .expiry_s = MQTT_NO_EXPIRY,
                     .origin = core->shard};
-    const struct route *r = route_get(core, topic, p.hash);
-    p.remote = r->remote;
-    p.history = r->history;
-    int rc = r->durable || r->history ? pub_store(core, &p)
-                                      : 0; /* a retained $SYS value need not last */
+    const struct route *r = pub_route(core, &p);
+    bool stored = r->durable || r->history || r->queued; /* a retained $SYS value need not last */
+    int rc = stored ? pub_store(core, &p) : 0;
     if (rc == 0) router_publish(core, &p, r);
     blob_unref(p.blob);
     return rc;

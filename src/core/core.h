@@ -18,6 +18,7 @@
 #include "store/store.h"
 
 struct acl;
+struct queue_conf;
 
 /* An attribute filter that the configuration names: `$filter/@name/...`. */
 struct core_filter {
@@ -80,8 +81,17 @@ struct core_config {
     uint32_t connect_timeout_ms; /* from accept to a whole CONNECT */
     bool connection_messages;    /* log connects and disconnects */
     bool check_retain_source; /* a retained message is sent only while its publisher may write it */
-    const struct acl *acl;    /* core/acl.h; NULL: everybody may do everything.  Borrowed until
-                                 core_configure() gives another, or core_free() */
+    const struct queue_conf *queues; /* core/queue_conf.h; borrowed likewise */
+    uint32_t queue_count;
+    bool queue_auto_create;      /* SUBSCRIBE may make one */
+    bool dead_letter;            /* else what would be one is dropped */
+    uint8_t dead_letter_reasons; /* bit 1 << enum dead_reason: of plain subscriptions and groups */
+    uint32_t dead_letter_max_messages; /* in the list; 0: no limit */
+    uint64_t dead_letter_max_bytes;    /* topics, properties, payloads; 0: no limit */
+    uint64_t dead_letter_max_age_ms;   /* 0: no limit */
+    uint8_t max_deliveries;            /* of plain subscriptions; 0: no limit */
+    const struct acl *acl; /* core/acl.h; NULL: everybody may do everything.  Borrowed until
+                              core_configure() gives another, or core_free() */
     /* Instead of it, the list of each listener by its number; NULL: there is one for all.  A list
      * that is NULL lets that listener's clients do everything.  Borrowed likewise. */
     const struct acl *const *listener_acls;
@@ -170,8 +180,12 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t sessions;                            /* gauge */
     uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */
     uint64_t retained, retained_bytes;            /* gauges; bytes = topic, properties, payload */
-    uint64_t queued, queued_bytes; /* gauges: waiting in sessions' queues and groups */
-    uint64_t inflight;             /* gauge: unacknowledged deliveries */
+    uint64_t queued, queued_bytes;        /* gauges: waiting in sessions' queues and groups */
+    uint64_t inflight;                    /* gauge: unacknowledged deliveries */
+    uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
+    uint64_t dead_letters, dead_lost;     /* published; could not be */
+    uint64_t delayed;                     /* gauge: messages that wait for their time */
+    uint64_t dead_listed, dead_trimmed;   /* gauge: in the list; gone for its limits */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on
@@ -205,6 +219,9 @@ void *core_conn_owner(const struct cconn *c);
 /* The transport is gone (why: 0 or E_EOF closed by the peer, E_IO, ...) or was closed after
  * CORE_CLOSE.  Frees c: sends the will or keeps the session as the standard says. */
 void core_conn_closed(struct cconn *c, int why);
+/* What the log is to say of that ("disconnected: it sent ..."), when it is not the peer that
+ * closed; borrowed until then. */
+void core_conn_blame(struct cconn *c, const char *why);
 
 enum core_input_result {
     CORE_MORE,   /* everything whole was consumed; read on */

@@ -112,8 +112,10 @@ struct session {
     struct rjob *rjobs;
     struct replay *replays;
     uint32_t replay_count;
+    struct qinbox *inbox;   /* deliveries of work queues; NULL: none */
     struct timer timer;     /* offline: will delay, then expiry */
     struct timer retry;     /* 3.x resend, v5 ack_timeout */
+    bool redelivers;        /* a delivery has asked to be made again: redeliver.h */
     bool retry_late;        /* it waits for longer than a new delivery would */
     uint64_t route_mark[2]; /* core.route_serial when it last became a target, by No Local */
     uint32_t route_at[2];   /* and which target that was */
@@ -162,6 +164,7 @@ struct cconn {
     const struct core_listener *listener;
     void *owner;
     char *peer;
+    struct qask *asking;       /* owners of queues, queue_ask.c; or NULL */
     char *username;            /* as CONNECT or the certificate gave it; NULL: anonymous */
     char *proved_user;         /* by the transport; or NULL */
     struct verdicts *verdicts; /* of the access list, access.c; NULL: none yet */
@@ -181,9 +184,11 @@ struct cconn {
     struct alias_in alias_in;
     struct alias_out alias_out;
     uint64_t last_packet_ms, congested_ms;
+    uint64_t since_ms;      /* wall clock: connected */
     uint32_t max_packet;    /* the client's Maximum Packet Size, UINT32_MAX = none */
     uint32_t keep_alive_ms; /* 1.5 times; 0 = none */
     uint32_t window;        /* unacknowledged deliveries it may have */
+    uint32_t subacks_due;   /* SUBSCRIBEs that are not answered yet: queues deliver after that */
     uint32_t inbound;       /* its QoS 1 publishes that are not answered yet */
     uint8_t events;         /* enum core_event */
     uint8_t state;          /* enum conn_state */
@@ -211,8 +216,9 @@ struct cconn {
 /* A message on its way through the router; everything borrowed for the call. */
 struct pub {
     struct bytes topic, props /* forwardable, encoded */, payload;
-    uint64_t hash; /* of topic */
-    uint64_t seq;  /* 0 = not in the store */
+    struct bytes control; /* properties that are not forwarded, encoded; see control.h */
+    uint64_t hash;        /* of topic */
+    uint64_t seq;         /* 0 = not in the store */
     uint64_t created_ms;
     uint32_t expiry_s;
     uint8_t qos;
@@ -223,6 +229,11 @@ struct pub {
     bool named;           /* its blob is to say who published it, as it may be looked at again */
     bool unasked;         /* to a session whose own subscriptions do not tell that it gets this */
     uint16_t in2_id;      /* QoS 2 from a session: its packet identifier */
+    bool queued;          /* a work queue may want it */
+    uint64_t undead;      /* it is this dead letter, sent again, or that delayed message; */
+    uint64_t only;        /* for the queue with this number alone; 0: for everybody */
+    uint64_t buries;      /* it is the dead letter of this message, */
+    uint64_t buries_of;   /* which leaves the queue with this number by it; 0: of no queue */
     uint64_t remote;      /* shards that it is mailed to, as the log is to know */
     struct session *from; /* local publisher, for No Local and backpressure; or NULL */
     struct msg_from who;  /* if it is not `from`: see pub_publisher() */
@@ -238,23 +249,34 @@ struct target {
         struct group *group;
         struct wsub *wished;
         struct wish_set *wishes;
+        struct wqueue *queue;
     } to;
     uint32_t subid; /* one identifier, or SUBID_SET_FLAG | index into core->subid_sets */
     uint8_t qos;
     uint8_t kind; /* enum target_kind */
     bool no_local, retain_as_published;
 };
-enum target_kind { TARGET_SESSION, TARGET_GROUP, TARGET_WISHED, TARGET_WISHES, TARGET_REPLAY };
+enum target_kind {
+    TARGET_SESSION,
+    TARGET_GROUP,
+    TARGET_WISHED,
+    TARGET_WISHES,
+    TARGET_REPLAY,
+    TARGET_QUEUE
+};
 
 /* Where messages of one topic go; valid while generation == core->generation. */
 struct route {
     uint64_t hash;
     uint64_t generation;
-    uint64_t remote; /* bit per other shard with an interest */
-    bool durable;    /* some holder here or elsewhere keeps it while away */
-    bool grouped;    /* some target is a group, where it may wait */
-    bool wished;     /* some target decides by the message, see resolve() in router.c */
-    uint8_t history; /* see history_of() */
+    uint64_t remote;  /* bit per other shard with an interest */
+    bool durable;     /* some holder here or elsewhere keeps it while away */
+    bool grouped;     /* some target is a group, where it may wait */
+    uint64_t rejects; /* shards that have a queue which rejects what it has no room for */
+    uint64_t queues;  /* and that have any */
+    bool queued;      /* some holder here or elsewhere is a work queue: it keeps QoS 0 too */
+    bool wished;      /* some target decides by the message, see resolve() in router.c */
+    uint8_t history;  /* see history_of() */
     uint16_t topic_len;
     uint32_t target_count, target_cap;
     struct target *targets;
@@ -275,7 +297,8 @@ struct pending {
     uint16_t packet_id;
     uint8_t type; /* of the packet to send: an acknowledgement, SUBACK, PUBLISH, or 0: none */
     uint8_t reason;
-    bool route; /* blob is to be routed first; see publish_stored() */
+    bool duplicate; /* a queue or a history has had the message before */
+    bool route;     /* blob is to be routed first; see publish_stored() */
     struct blob *blob;
 };
 
@@ -296,6 +319,7 @@ enum scratch_use {
     SCRATCH_IMAGE,
     SCRATCH_REPLY,
     SCRATCH_TELL,
+    SCRATCH_DEAD,
     SCRATCH_COUNT
 };
 struct scratch {
@@ -367,7 +391,25 @@ struct core {
     uint32_t subid_set_count;
     struct scratch scratches[SCRATCH_COUNT]; /* see core_scratch() */
     struct list fetching; /* connections whose next message the store is reading */
+    struct ptrmap queues; /* owner's side, queue.c */
+    struct wqueue **queue_slots;
+    uint32_t queue_slot_count, queue_serial;
+    struct list queue_work; /* queues that wait for the store, or bury messages */
+    struct dead_note *dead_notes, **dead_tail; /* letters to be published; the last one's next */
+    uint32_t dead_note_count;
+    struct list delayed;         /* messages that are to be published later, delayed.c */
+    struct list delayed_due;     /* those of them whose time has come, in order */
+    uint64_t delayed_again_ms;   /* not before, as the store is full */
+    struct list *delayed_walk;   /* where a checkpoint is among them */
+    struct ptrmap delayed_map;   /* the same by sequence */
+    struct dead_list *dead_list; /* shard 0; NULL: there are none */
+    uint64_t dead_again_ms;
+    struct qlate *queue_late;      /* answers that wait until something is safe */
+    struct list queue_waiters;     /* connections that wait for what an owner says */
+    struct qdelivery **deliveries; /* consumer's side, by index */
+    uint32_t delivery_cap, delivery_free;
     uint64_t ids_made, logins_asked;
+    bool begun; /* all shards know what the others have: core_begin() */
     bool shutting_down;
     bool ending; /* core_free() */
     struct filter_store *filters;
@@ -397,6 +439,8 @@ void conn_commit(struct cconn *c, size_t n);
 /* Whether a packet of n bytes is not larger than the client takes [MQTT-3.1.2-24]; for answers that
  * cannot be left out: else the connection is being closed. */
 bool conn_may_send(struct cconn *c, size_t n);
+/* As below, and says that the message was there before. */
+void conn_send_duplicate(struct cconn *c, unsigned type, uint16_t packet_id);
 void conn_send_ack(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t reason,
                    const char *why);
 /* Ends a connection from our side: v5 clients get DISCONNECT with the reason; `why` goes to the
@@ -501,6 +545,7 @@ void session_mark_sent(struct session *s,
 /* PUBREC has come: the message is the client's, PUBREL is due. */
 void inflight_received(struct session *s, struct inflight_entry *e);
 void session_settle(struct session *s, struct inflight_entry *e); /* done: gives everything back */
+void inflight_release(struct session *s, struct inflight_entry *e); /* the message it carries */
 /* The message an entry of the window carries is fetched again; errors of store_fetch(). */
 MUST_USE int inflight_warm(struct session *s, struct inflight_entry *e);
 /* The sequence of that message; 0: it carries none any more. */
@@ -516,6 +561,13 @@ void session_retry_arm(struct session *s);
 
 /* ---- router.c ---- */
 struct route *route_get(struct core *core, struct bytes topic, uint64_t hash);
+
+static inline void pub_goes(struct pub *p, const struct route *r)
+{
+    p->remote = r->remote;
+    p->history = r->history;
+    p->queued = r->queued;
+}
 
 /* The cached route of a topic that was routed before, or NULL. */
 static inline struct route *route_cached(struct core *core, struct bytes topic, uint64_t hash)
@@ -545,12 +597,14 @@ struct msg_from pub_publisher(const struct pub *p);
 struct blob *pub_blob(struct pub *p);
 /* The other way round: views into b, which stays the caller's. */
 void pub_of_blob(const struct core *core, struct blob *b, struct pub *p);
-/* The same of a record of the store, of whatever alignment; p->blob is NULL. */
+/* Where it goes, with what storing it has to know of that; p->hash is set as well. */
+struct route *pub_route(struct core *core, struct pub *p);
+/* The same of a record of the store, of whatever alignment; p->blob is NULL, p->hash 0. */
 void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p);
-/* Whether the journal says where it has arrived: of QoS 0 recovery has nobody to tell. */
+/* Whether the journal says where it has arrived: of QoS 0 recovery tells nobody but queues. */
 static inline bool pub_is_tracked(const struct core *core, const struct pub *p)
 {
-    return p->qos > 0 || core->cfg.queue_qos0_messages;
+    return p->qos > 0 || core->cfg.queue_qos0_messages || p->queued;
 }
 static inline size_t pub_size(const struct pub *p)
 {
@@ -581,6 +635,8 @@ static inline bool is_of_other_stream(const struct core *core, const struct sess
 {
     return core->recovery && core->stream != STREAM_ANY && s->stream != core->stream;
 }
+/* Seconds left of a Message Expiry Interval [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
+uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s);
 /* One message to one session, now or through its queue.  flags: OUTQ_RETAIN, OUTQ_SHARE (then subid
  * is the member's index). */
 void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, unsigned flags,
@@ -589,6 +645,18 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
  * question was for no more than the client can take soon. */
 void deliver_answer(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                     uint32_t subid);
+/* A delivery of a work queue, now: sent, and with QoS 1 or 2 in the window with OUTQ_QUEUE, which
+ * takes over the reference to b.  E_TOO_LARGE, E_TOPIC_NAME: it is not for this client; E_NOMEM. */
+struct queued_sending {
+    uint8_t qos;
+    uint32_t subid, index; /* index: the delivery's */
+    struct tell {
+        uint64_t seq, time_ms; /* see tell.h */
+        uint32_t attempt;
+    } tell;
+};
+MUST_USE int deliver_from_queue(struct cconn *c, struct blob *b, const struct queued_sending *how,
+                                uint16_t *packet_id);
 /* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
 void deliver_pull(struct cconn *c);
 /* A message of the past that is sent now; flags: OUTQ_RETAIN.  replay: its name. */

@@ -6,8 +6,11 @@
  * blob in the inflight window until the client has answered. */
 #include "core/access.h"
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -59,17 +62,17 @@ static int encode(struct cconn *c, const struct outgoing *o)
                                  .qos = o->qos,
                                  .retain = o->retain,
                                  .dup = o->dup};
-    size_t mount = strlen(c->listener->mount_point);
-    if (UNLIKELY(mount)) {
+    if (UNLIKELY(c->listener->mount_point[0])) {
+        size_t mount = strlen(c->listener->mount_point);
         if (m.topic.n <= mount) return E_TOPIC_NAME;
         m.topic = bytes_skip(m.topic, mount);
     }
     uint32_t room[SUBID_MAX];
-    if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
-    bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
-    if (c->version == MQTT_V5 && (asked || o->tell.attempt)) {
+    if (c->version == MQTT_V5) {
+        if (o->subid) m.subids = subid_list(c->core, &o->subid, &m.subid_count);
+        bool asked = o->subid && tell_asked(&m.subids, &m.subid_count, room);
         struct tell tell = o->tell;
-        if (!asked) tell.seq = 0;
+        if (!asked && tell.time_ms) tell.seq = 0; /* without a time it is always told */
         if (tell_props(c->core, &tell, &m.props) < 0) return E_NOMEM;
     }
     size_t size = mqtt_publish_size(c->version, &m);
@@ -96,7 +99,7 @@ static const struct image *image_get(struct core *core, struct images *im, const
 {
     struct image *image = &im->kinds[(c->version == MQTT_V5) << 1 | (qos > 0)];
     if (LIKELY(image->p != NULL)) return image;
-    size_t room = 64 + p->topic.n + p->props.n + p->payload.n;
+    size_t room = 64 + pub_size(p);
     uint8_t *all = core_scratch(core, SCRATCH_IMAGE, room * ARRAY_LEN(im->kinds));
     if (all == NULL) return NULL;
     struct mqtt_publish_out m = {.topic = p->topic,
@@ -159,8 +162,7 @@ static int send_one(struct cconn *c, const struct pub *p, struct images *im, uin
 
 /* ---- expiry ---- */
 
-/* Seconds left [MQTT-3.3.2-6]; 0: expired [MQTT-3.3.2-5]. */
-static uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
+uint32_t expiry_left(const struct core *core, uint64_t created_ms, uint32_t expiry_s)
 {
     if (expiry_s == MQTT_NO_EXPIRY) return expiry_s;
     uint64_t waited_s = core->wall_ms > created_ms ? (core->wall_ms - created_ms) / 1000 : 0;
@@ -283,6 +285,17 @@ static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t
     if (!c->blocked && (s->queue.count == 1 || (flags & OUTQ_SHARE))) conn_ready(c, CORE_EV_OUTPUT);
 }
 
+/* A message that a session gets no more, for a reason that dead_letter_reasons may name. */
+static void may_die(struct session *s, struct blob *b, unsigned flags, uint32_t subid,
+                    enum dead_reason reason)
+{
+    struct core *core = s->core;
+    if (LIKELY(!dead_is_reason(core, reason, msg_topic(b)))) return;
+    struct dead_about about = {0};
+    if (flags & OUTQ_SHARE) about.group = share_name(core, subid);
+    dead_later(s, b, reason, &about);
+}
+
 /* Queues one for a session that cannot take it now; counts and drops over the limits. */
 static void enqueue_within_limits(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                                   unsigned flags, uint32_t subid)
@@ -299,6 +312,8 @@ static void enqueue_within_limits(struct core *core, struct pub *p, struct sessi
         s->full = true;
         journal_full(s, p->seq);
     }
+    if (UNLIKELY(dead_is_reason(core, DEAD_OVERFLOW, p->topic)) && pub_blob(p))
+        may_die(s, p->blob, flags, subid, DEAD_OVERFLOW);
     count_drop(core, &core->stats.dropped_queue_full, flags, subid, p->seq);
 }
 
@@ -341,6 +356,7 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
     s->inflight_bytes += msg_payload(b).n;
     s->core->stats.inflight++;
     if (UNLIKELY(s->out.count == 1 || s->retry_late)) session_retry_arm(s);
+    if (UNLIKELY(subid >= SUBID_RETRY)) redeliver_arm(s, e);
     return e;
 }
 
@@ -380,6 +396,7 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
     if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq, 0)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
+    if (UNLIKELY(rc == E_TOO_LARGE)) may_die(s, b, flags, subid, DEAD_TOO_LARGE);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc)) session_settle(s, e);
 }
 
@@ -479,6 +496,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
                          .subid = real_subid(core, item->flags, item->subid)};
     o.expiry_s = expiry_left(core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0) {
+        may_die(s, b, item->flags, item->subid, DEAD_EXPIRED);
         give_up(s, b, item, &core->stats.dropped_expired);
         return;
     }
@@ -500,6 +518,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
         journal_drop(s, m->seq); /* sent is done */
     }
     int rc = encode(c, &o);
+    if (UNLIKELY(rc == E_TOO_LARGE)) may_die(s, b, item->flags, item->subid, DEAD_TOO_LARGE);
     if (UNLIKELY(rc < 0) && is_undeliverable(c, rc) && e) session_settle(s, e);
     if (e) return;
     if (item->flags & OUTQ_SHARE) share_settled(core, item->subid, m->seq);
@@ -548,6 +567,36 @@ static int pull_queue(struct cconn *c)
         core_drop(core, item.ref);
     if (s->queue.count == 0) s->full_logged = false;
     return 0;
+}
+
+int deliver_from_queue(struct cconn *c, struct blob *b, const struct queued_sending *how,
+                       uint16_t *packet_id)
+{
+    struct session *s = c->session;
+    const struct msg *m = msg_of(b);
+    struct inflight_entry *e = NULL;
+    *packet_id = 0;
+    if (how->qos) {
+        e = window_add(s, b, how->qos, OUTQ_QUEUE, how->index);
+        if (e == NULL) return E_NOMEM;
+        *packet_id = e->packet_id;
+    }
+    struct outgoing o = {.topic = msg_topic(b),
+                         .props = msg_props(b),
+                         .payload = msg_payload(b),
+                         .tell = how->tell,
+                         .qos = how->qos,
+                         .subid = how->subid,
+                         .packet_id = *packet_id};
+    o.expiry_s = expiry_left(c->core, m->created_ms, m->expiry_s);
+    if (o.expiry_s == 0) o.expiry_s = 1; /* the queue has begun to deliver it */
+    int rc = encode(c, &o);
+    if (rc == 0 || e == NULL) return rc;
+    *packet_id = 0;
+    e->flags = 0;
+    (void)blob_ref(b); /* it stays the caller's */
+    session_settle(s, e);
+    return rc;
 }
 
 void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid)
@@ -630,11 +679,31 @@ static void send_inflight(struct cconn *c, struct inflight_entry *e, bool dup)
                          .retain = (e->flags & OUTQ_RETAIN) != 0,
                          .packet_id = e->packet_id,
                          .subid = real_subid(c->core, e->flags, e->subid)};
+    struct redelivery asked;
+    if (UNLIKELY(e->subid >= SUBID_RETRY) && redelivery_of(c->core, e, &asked))
+        o.tell.attempt = e->tries + 1u;
     o.expiry_s = expiry_left(c->core, m->created_ms, m->expiry_s);
     if (o.expiry_s == 0)
         o.expiry_s = 1; /* its delivery had started: [MQTT-3.3.2-5] no longer applies */
     int rc = encode(c, &o);
     if (rc < 0 && is_undeliverable(c, rc)) session_settle(s, e);
+}
+
+uint16_t deliver_anew(struct cconn *c, struct inflight_entry *e)
+{
+    struct session *s = c->session;
+    if (!conn_window_open(c) || buf_len(&c->out) >= c->core->cfg.output_soft_bytes) return 0;
+    uint8_t tries = e->tries, flags = e->flags & OUTQ_RETAIN;
+    struct blob *b = e->body;
+    uint8_t qos = e->state == INFLIGHT_WAIT_PUBACK ? 1 : 2;
+    struct inflight_entry *new = window_add(s, b, qos, flags, e->subid);
+    if (new == NULL) return 0;
+    blob_ref(b);
+    new->tries = tries < UINT8_MAX ? (uint8_t)(tries + 1) : tries;
+    uint16_t id = new->packet_id;
+    c->core->stats.resent++;
+    if (!window_log(c, new, msg_of(b)->seq, 0)) send_inflight(c, new, false);
+    return id;
 }
 
 /* What was in flight when the last connection ended, in order [MQTT-4.4.0-1], [MQTT-4.6.0-1]. */
@@ -655,8 +724,11 @@ static int pull_unsent(struct cconn *c)
         session_settle(s, e);
         return 0;
     }
+    if (UNLIKELY(inflight_is_spent(s, e))) return 0;
     session_mark_sent(s, e);
     c->core->stats.resent++;
+    if (e->tries < UINT8_MAX)
+        e->tries += c->core->cfg.max_deliveries > 0 || e->subid >= SUBID_RETRY;
     send_inflight(c, e, true);
     return 0;
 }
@@ -688,6 +760,8 @@ void deliver_pull(struct cconn *c)
             if (pull_unsent(c) < 0) return;
         } else if (s->queue.count) {
             if (pull_queue(c) < 0) return;
+        } else if (UNLIKELY(wqueue_may_pull(c))) {
+            if (wqueue_pull(c) < 0) return;
         } else if (!(s->rjobs && rjobs_step(c)) && !(s->replays && replays_step(c))) {
             return;
         }
@@ -702,5 +776,6 @@ bool deliver_has_more(const struct cconn *c)
                c->fetching.next == NULL;
     const struct outq_item *head = outq_peek(&s->queue);
     if (head) return may_follow(c, head) && c->fetching.next == NULL;
+    if (wqueue_may_pull(c)) return true;
     return (s->rjobs && rjobs_can_step(c)) || (s->replays && replays_can_step(c));
 }

@@ -72,6 +72,8 @@ static void fence_done(struct core *core, struct fence *f)
             if (d) conn_commit(c, (size_t)(put_mem(d, bytes_of(f->suback, f->len)) - d));
         }
         if (f->suback[0] >> 4 == MQTT_SUBACK) {
+            if (c && s->epoch == f->epoch && c->subacks_due && --c->subacks_due == 0 && s->inbox)
+                conn_ready(c, CORE_EV_OUTPUT);
             rjobs_start(s);
             replays_start(s);
         }
@@ -136,6 +138,7 @@ static void reply(struct cconn *c, struct bytes suback, uint64_t shards, bool de
     *f = (struct fence){
         .session = c->session->id, .epoch = c->session->epoch, .len = (uint32_t)suback.n};
     memcpy(f->suback, suback.p, suback.n);
+    c->subacks_due += f->suback[0] >> 4 == MQTT_SUBACK;
     fence_start(core, f, shards, deep ? FENCE_DEEP : FENCE_PLAIN, false);
 }
 

@@ -12,6 +12,7 @@ enum { HEAD = 4, KIND_BITS = 8, ENTRY_MAX = 1 << 24, JOURNAL_KEEP = 64 * 1024, S
  * log these must not come after what was stored later.  Of deliveries that does not matter. */
 static bool is_ordered(enum journal_kind kind)
 {
+    if (kind >= J_QDONE && kind <= J_DELAYED) return false;
     return kind < J_SENT || kind == J_IN2 || kind == J_IN2_DONE || kind >= J_FULL;
 }
 

@@ -32,16 +32,25 @@ enum journal_kind {
     J_SNAP,       /* a session's whole state follows, for who does not know it */
     J_SNAP_STATE, /* all but its queue has been said */
     J_SNAP_END,
-    J_BACKLOG,  /* a stretch of its queue */
-    J_RETAINED, /* a retained message */
-    J_GIVEN,    /* a group's message is settled, or under way at QoS 2, where no journal says it */
-    J_HANDED,   /* a member has given one back */
-    J_WAITS,    /* a group has one that no member had room for */
-    J_FULL,     /* a session's queue was full: this message and those that follow were dropped */
-    J_ROOM,     /* it is not any more; J_QUEUED says so too */
-    J_MOVED,    /* a queued message has another place in the log */
-    J_HISTORY,  /* where a history begins and what it holds, or what a shard has added to it */
-    J_REPLAY,   /* a replay, and where it is */
+    J_BACKLOG,   /* a stretch of its queue */
+    J_RETAINED,  /* a retained message */
+    J_GIVEN,     /* a group's message is settled, or under way at QoS 2, where no journal says it */
+    J_HANDED,    /* a member has given one back */
+    J_WAITS,     /* a group has one that no member had room for */
+    J_FULL,      /* a session's queue was full: this message and those that follow were dropped */
+    J_ROOM,      /* it is not any more; J_QUEUED says so too */
+    J_MOVED,     /* a queued message has another place in the log */
+    J_HISTORY,   /* where a history begins and what it holds, or what a shard has added to it */
+    J_REPLAY,    /* a replay, and where it is */
+    J_QUEUE,     /* a work queue begins, or is another now */
+    J_QUEUE_END, /* it is no more */
+    J_QDONE,     /* a message has left it: acknowledged, or dropped */
+    J_QTRIED,    /* an attempt has failed, or one is to be a dead letter */
+    J_QENTRY,    /* of a checkpoint: it has this message */
+    J_QDEDUP,    /* and remembers these identifiers */
+    J_DEAD,      /* of a checkpoint: a dead letter is in the list */
+    J_DEAD_GONE, /* it is not any more */
+    J_DELAYED,   /* of a checkpoint: a message waits for its time */
     J_KINDS,
 };
 
@@ -61,6 +70,10 @@ enum prefix_flags {
     PREFIX_FROM = 4,   /* u64: sid of the publisher */
     PREFIX_IN2 = 8,    /* u16: its packet identifier, QoS 2 */
     PREFIX_WILL = 16,  /* it is the publisher's will, which has come with this */
+    PREFIX_ONLY = 64,  /* u64: it is for the queue of this number alone */
+    PREFIX_UNDEAD =
+        128, /* u64: this dead letter or delayed message is over, as it is this one now */
+    PREFIX_BURIES = 32, /* u64, u64: a message leaves the queue of this number by it */
 };
 
 /* Starts an entry of at most `size` bytes; write with mail_put_*, then journal_put_end().  NULL
@@ -113,6 +126,8 @@ MUST_USE int checkpoint_init(struct core *core);
 void checkpoint_free(struct core *core);
 uint64_t checkpoint_due(const struct core *core);   /* now_ms of its next step; UINT64_MAX: none */
 uint64_t checkpoint_begin(const struct core *core); /* of the one that is being made; 0: none */
+/* Moves what is held by *ref if it must be; E_AGAIN: it is being read. */
+MUST_USE int checkpoint_vacate(struct core *core, uint64_t *ref);
 /* Once a turn. */
 void checkpoint_tick(struct core *core);
 void checkpoint_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);

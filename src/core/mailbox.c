@@ -4,6 +4,7 @@
 
 #include "core/history.h"
 #include "core/journal.h"
+#include "core/queue.h"
 #include "core/retained.h"
 #include "core/share.h"
 
@@ -39,7 +40,7 @@ void mail_end(struct core *core, unsigned dst, uint8_t *end)
 /* The fields of a message that have a fixed size; topic, properties and payload follow. */
 struct pub_head {
     uint64_t hash, seq, created_ms, origin_session;
-    uint32_t expiry_s, props_len, payload_len;
+    uint32_t expiry_s, props_len, payload_len, control_len;
     uint16_t topic_len, origin, client_id_len, username_len;
     uint8_t qos, retain, flags; /* flags: the letter's own */
 };
@@ -47,8 +48,7 @@ struct pub_head {
 size_t mail_pub_size(const struct pub *p)
 {
     struct msg_from who = pub_publisher(p);
-    return sizeof(struct pub_head) + p->topic.n + p->props.n + p->payload.n + who.client_id.n +
-           who.username.n;
+    return sizeof(struct pub_head) + pub_size(p) + who.client_id.n + who.username.n + p->control.n;
 }
 
 uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags)
@@ -64,12 +64,13 @@ uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags)
                          .expiry_s = p->expiry_s,
                          .props_len = (uint32_t)p->props.n,
                          .payload_len = (uint32_t)p->payload.n,
+                         .control_len = (uint32_t)p->control.n,
                          .topic_len = (uint16_t)p->topic.n,
                          .origin = (uint16_t)p->origin,
                          .qos = p->qos,
                          .retain = p->retain};
     d = put_mem(d, bytes_of(&h, sizeof h));
-    d = put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload);
+    d = put_mem(put_mem(put_mem(put_mem(d, p->topic), p->props), p->payload), p->control);
     return put_mem(put_mem(d, who.client_id), who.username);
 }
 
@@ -90,6 +91,7 @@ unsigned mail_get_pub(struct rd *r, struct pub *p)
                       .origin_session = h.origin_session};
     p->props = rd_take(r, h.props_len);
     p->payload = rd_take(r, h.payload_len);
+    p->control = rd_take(r, h.control_len);
     p->who.client_id = rd_take(r, h.client_id_len);
     if (h.username_len) p->who.username = rd_take(r, h.username_len);
     ASSERT(rd_ok(r));
@@ -119,9 +121,10 @@ bool mail_full(const struct core *core, unsigned dst)
 static void route_mail(struct core *core, struct pub *p)
 {
     const struct route *route = route_get(core, p->topic, p->hash);
+    p->queued = route->queued;
     if (p->seq && pub_is_tracked(core, p))
         journal_arrived(core, p->seq);
-    else if (UNLIKELY(core->keeps && p->seq == 0 && p->qos && route->durable))
+    else if (UNLIKELY(p->seq == 0 && (route->queued || (core->keeps && p->qos && route->durable))))
         (void)!pub_store(core, p);
     router_deliver(core, p, route);
 }
@@ -156,6 +159,8 @@ static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
         retained_mail_in(core, src, kind, r);
     else if (kind <= MAIL_SHARE_AGAIN)
         share_mail_in(core, src, kind, r);
+    else if (kind <= MAIL_QUEUE_SAID)
+        wqueue_mail_in(core, src, kind, r);
     else if (kind <= MAIL_CHECKPOINT_DONE)
         checkpoint_mail_in(core, src, kind, r);
     else

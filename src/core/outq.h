@@ -13,6 +13,9 @@ enum outq_flags {
     /* Of entries in the window only: */
     OUTQ_COLD = 8,    /* body is a store_ref */
     OUTQ_LOGGED = 16, /* the journal knows its packet identifier */
+    OUTQ_QUEUE = 32,  /* subid is the index of a work queue's delivery */
+    OUTQ_GHOST = 64,  /* redeliver.h: subid is the packet identifier that came after it */
+    OUTQ_CALM = 128,  /* it is not redelivered any more */
 };
 
 struct outq_item {

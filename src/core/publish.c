@@ -6,11 +6,15 @@
  *   append -> seq 7, 8, 9 -> pending [7 8 9] -> store_poll() = 8 -> PUBACK for 7 and 8
  */
 #include "core/access.h"
+#include "core/control.h"
 #include "core/core_int.h"
+#include "core/dead.h"
+#include "core/delayed.h"
 #include "core/envelope.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 
@@ -33,12 +37,17 @@ static struct bytes put_prefix(const struct core *core, const struct pub *p, uin
     unsigned flags = (p->later ? PREFIX_LATER : 0u) | (from ? PREFIX_FROM : 0u) |
                      (from && p->in2_id ? PREFIX_IN2 : 0u) |
                      (from && p->is_will ? PREFIX_WILL : 0u) |
-                     (p->remote && !p->later && pub_is_tracked(core, p) ? PREFIX_REMOTE : 0u);
+                     (p->remote && !p->later && pub_is_tracked(core, p) ? PREFIX_REMOTE : 0u) |
+                     (p->buries_of ? PREFIX_BURIES : 0u) | (p->only ? PREFIX_ONLY : 0u) |
+                     (p->undead ? PREFIX_UNDEAD : 0u);
     if (!core->journaling || flags == 0) return (struct bytes){0};
     uint8_t *d = put_u8(start, flags);
     if (flags & PREFIX_REMOTE) d = mail_put_u64(d, p->remote);
     if (flags & PREFIX_FROM) d = mail_put_u64(d, from->sid);
     if (flags & PREFIX_IN2) d = put_u16(d, p->in2_id);
+    if (flags & PREFIX_BURIES) d = mail_put_u64(mail_put_u64(d, p->buries), p->buries_of);
+    if (flags & PREFIX_ONLY) d = mail_put_u64(d, p->only);
+    if (flags & PREFIX_UNDEAD) d = mail_put_u64(d, p->undead);
     return bytes_of(start, (size_t)(d - start));
 }
 
@@ -95,7 +104,6 @@ static void route_stored(struct core *core, struct session *s, const struct pend
     p.origin_session = w->session;
     if (s) s->later_count--;
     const struct route *r = route_get(core, p.topic, p.hash);
-    p.history = r->history;
     journal_routed(core, p.seq, r->remote);
     router_publish(core, &p, r);
 }
@@ -118,6 +126,8 @@ static void pending_release(struct core *core, struct pending *w)
     if (c->state != CONN_UP) return;
     if (w->type == MQTT_PUBLISH)
         deliver_held(c, w->packet_id);
+    else if (w->duplicate)
+        conn_send_duplicate(c, w->type, w->packet_id);
     else if (w->type)
         conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
 }
@@ -182,7 +192,9 @@ void pending_sealed(struct core *core, uint64_t seq)
 
 bool core_store_news(const struct core *core)
 {
-    if (core->pending_count == 0 && list_empty(&core->fetching)) return false;
+    if (core->pending_count == 0 && list_empty(&core->fetching) && core->queue_late == NULL &&
+        !wqueue_has_work(core) && !dead_has_work(core) && !delayed_has_work(core))
+        return false;
     return store_poll(core->store) != core->polled;
 }
 
@@ -210,11 +222,16 @@ bool core_settle(struct core *core)
         list_del(&c->fetching);
         if (!c->blocked) conn_ready(c, CORE_EV_OUTPUT);
     }
+    if (UNLIKELY(core->queue_late != NULL)) wqueue_say(core, safe);
     mailbox_self(core);
+    if (UNLIKELY(delayed_has_work(core)) && delayed_settle(core)) mailbox_self(core);
+    if (UNLIKELY(dead_has_work(core)) && dead_settle(core)) mailbox_self(core);
+    if (UNLIKELY(wqueue_has_work(core)) && wqueue_settle(core)) mailbox_self(core);
     while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
         conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
     core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
-    return core->pending_count > 0;
+    return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core) ||
+           dead_has_work(core) || delayed_has_work(core);
 }
 
 void pending_free(struct core *core)
@@ -229,12 +246,19 @@ struct inbound {
     struct mqtt_publish m;
     struct pub pub;
     const struct route *route;
+    uint64_t delay_ms;  /* it is published so much later */
+    uint8_t delay_bad;  /* the reason for which the delay is refused; 0: it is right */
+    bool duplicate;     /* a queue has had it before: the publisher is told */
     const char *broken; /* what is wrong with its envelope; NULL: it has none, or a right one */
 };
 
 static void answer(struct cconn *c, const struct inbound *in, uint8_t reason, const char *why)
 {
     if (in->m.qos == 0) return;
+    if (in->duplicate && reason < MQTT_UNSPECIFIED_ERROR) {
+        conn_send_duplicate(c, in->m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, in->m.packet_id);
+        return;
+    }
     conn_send_ack(c, in->m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, in->m.packet_id, reason, why);
 }
 
@@ -278,9 +302,11 @@ static int read_props(struct cconn *c, struct inbound *in, struct mqtt_props *pr
     }
     if (in->m.topic.n == 0) return E_PROTOCOL; /* 3.3.2.3.4 */
     if (mqtt_has(props, MQTT_P_MESSAGE_EXPIRY)) in->pub.expiry_s = props->message_expiry;
-    uint8_t *d = core_scratch(core, SCRATCH_PROPS, in->m.props.n);
+    uint8_t *d = core_scratch(core, SCRATCH_PROPS, 2 * in->m.props.n);
     if (d == NULL) return E_NOMEM;
     in->pub.props = bytes_of(d, mqtt_props_forward(in->m.props, d));
+    if (in->pub.props.n > MSG_PROPS_MAX) return E_TOO_LARGE;
+    if (props->user_count) control_split(&in->pub.props, &in->pub.control, d + in->m.props.n);
     return 0;
 }
 
@@ -291,7 +317,8 @@ static int open_envelope(struct cconn *c, struct inbound *in)
     struct envelope e;
     struct bytes topic = in->m.topic;
     if (!bytes_is_utf8(topic)) return E_MALFORMED; /* [MQTT-1.5.4-1] */
-    uint8_t *d = core_scratch(c->core, SCRATCH_PROPS, in->m.props.n + envelope_room(topic));
+    size_t room = in->m.props.n + envelope_room(topic);
+    uint8_t *d = core_scratch(c->core, SCRATCH_PROPS, 2 * room);
     if (d == NULL) return E_NOMEM;
     size_t own = mqtt_props_forward(in->m.props, d);
     in->pub.props = bytes_of(d, own);
@@ -302,6 +329,8 @@ static int open_envelope(struct cconn *c, struct inbound *in)
     }
     in->m.topic = e.topic;
     in->pub.props.n = own + e.props.n;
+    if (in->pub.props.n > MSG_PROPS_MAX) return E_TOO_LARGE;
+    control_split(&in->pub.props, &in->pub.control, d + room);
     in->pub.expiry_s = (uint32_t)min_u64(in->pub.expiry_s, e.expiry_s);
     return 0;
 }
@@ -337,6 +366,21 @@ static int find_route(struct cconn *c, struct inbound *in)
     return 0;
 }
 
+/* What a consumer says of a delivery of a work queue. */
+static int take_command(struct cconn *c, const struct inbound *in)
+{
+    const char *why;
+    uint8_t reason = wqueue_command(c, in->m.topic, in->pub.props, &why);
+    if (reason == MQTT_NOT_AUTHORIZED) c->core->stats.denied_publish++;
+    if (reason) return refuse(c, in, reason, why);
+    if (in->m.qos == 2) {
+        if (pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+        journal_id(c->session, J_IN2, in->m.packet_id);
+    }
+    answer(c, in, 0, NULL);
+    return 0;
+}
+
 /* What this listener or configuration does not take.  0: go on; E_AGAIN: answered, done. */
 static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_props *props)
 {
@@ -354,6 +398,15 @@ static int check_limits(struct cconn *c, struct inbound *in, const struct mqtt_p
     if (cfg->message_size_limit && in->m.payload.n > cfg->message_size_limit) {
         /* PUBACK and PUBREC know no 0x95 (tables 3-4, 3-5). */
         int rc = refuse(c, in, MQTT_QUOTA_EXCEEDED, "larger than message_size_limit");
+        return rc < 0 ? rc : E_AGAIN;
+    }
+    if (in->m.topic.p[0] == '$' && bytes_starts(in->m.topic, "$queue/")) {
+        int rc = take_command(c, in);
+        return rc < 0 ? rc : E_AGAIN;
+    }
+    if (in->delay_bad) {
+        int rc =
+            refuse(c, in, in->delay_bad, "the delay is not a number of seconds, or a duration");
         return rc < 0 ? rc : E_AGAIN;
     }
     if (in->m.topic.p[0] == '$' && topic_is_reserved(in->m.topic)) {
@@ -389,6 +442,27 @@ static int check_access(struct cconn *c, const struct inbound *in)
     return rc < 0 ? rc : E_AGAIN;
 }
 
+/* What the queues say that this message would enter.  0: go on; E_AGAIN: answered, or it comes
+ * again (*later). */
+static int check_queues(struct cconn *c, struct inbound *in, bool *later)
+{
+    struct control control;
+    control_read(in->pub.control, &control);
+    uint64_t shards = in->route->rejects | (control.dedup_id.n ? in->route->queues : 0);
+    bool told = c->version == MQTT_V5 && in->m.qos > 0;
+    unsigned verdict;
+    const char *why;
+    if (shards == 0) return 0;
+    int rc = wqueue_may(c, &in->pub, shards, !told, &verdict, &why);
+    *later = rc == E_AGAIN;
+    if (rc < 0) return rc;
+    in->duplicate = (verdict & QUEUE_HAS_IT) != 0;
+    rc = verdict & QUEUE_IS_FULL ? refuse(c, in, MQTT_QUOTA_EXCEEDED, why) : 0;
+    wqueue_answered(c);
+    if (rc < 0) return rc;
+    return verdict & QUEUE_IS_FULL ? E_AGAIN : 0;
+}
+
 /* Appends and queues the acknowledgement; routes at once unless exactly-once needs it logged first.
  */
 static int publish_stored(struct cconn *c, struct inbound *in)
@@ -400,8 +474,7 @@ static int publish_stored(struct cconn *c, struct inbound *in)
      * retained message that comes after such a one, else the older would replace it. */
     p->later = (p->qos == 2 && s->expiry_s != 0) || (p->retain && s->later_count);
     p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
-    p->remote = in->route->remote;
-    p->history = in->route->history;
+    pub_goes(p, in->route);
     if (store_crowded(core->store)) return E_AGAIN;
     int rc = p->qos || s->later_count ? pending_room(core) : 0;
     if (rc == 0) rc = pub_store(core, p);
@@ -428,10 +501,36 @@ static int publish_stored(struct cconn *c, struct inbound *in)
                          .epoch = s->epoch,
                          .packet_id = in->m.packet_id,
                          .route = later,
+                         .duplicate = in->duplicate,
                          .type = (uint8_t[]){0, MQTT_PUBACK, MQTT_PUBREC}[p->qos],
                          .blob = later ? blob_ref(p->blob) : NULL,
                          .reason = any || c->version != MQTT_V5 ? 0 : MQTT_NO_MATCHING_SUBSCRIBERS};
     return 0;
+}
+
+/* It is acknowledged when it is stored, as if it were published then. */
+static int publish_delayed(struct cconn *c, struct inbound *in)
+{
+    struct core *core = c->core;
+    struct session *s = c->session;
+    struct pub *p = &in->pub;
+    p->in2_id = p->qos == 2 ? in->m.packet_id : 0;
+    if (store_crowded(core->store)) return E_AGAIN;
+    int rc = p->qos ? pending_room(core) : 0;
+    if (rc == 0) rc = delayed_add(core, p, in->delay_ms);
+    if (rc == E_FULL || rc == E_TOO_LARGE)
+        return c->version == MQTT_V5 ? refuse(c, in, MQTT_QUOTA_EXCEEDED,
+                                              "there is no room for another delayed message")
+                                     : E_FULL;
+    if (rc < 0) return rc;
+    if (p->qos == 2 && pidset_add(&s->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    if (p->qos == 0) return 0;
+    c->inbound += p->qos == 1;
+    return pending_push(core, (struct pending){.seq = p->seq,
+                                               .session = s->id,
+                                               .epoch = s->epoch,
+                                               .packet_id = in->m.packet_id,
+                                               .type = p->qos == 1 ? MQTT_PUBACK : MQTT_PUBREC});
 }
 
 static int publish_now(struct cconn *c, struct inbound *in)
@@ -479,6 +578,9 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
                           .from = c->session,
                           .origin = core->shard,
                           .origin_session = c->session->id};
+    in.duplicate = false;
+    in.delay_bad = 0;
+    in.delay_ms = 0;
     props.present = 0;
     if (c->version == MQTT_V5)
         rc = read_props(c, &in, &props);
@@ -486,15 +588,27 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
         rc = E_TOPIC_NAME; /* [MQTT-4.7.3-1] */
     if (rc == 0 && UNLIKELY(in.m.topic.p[0] == '$') && envelope_is(in.m.topic))
         rc = open_envelope(c, &in);
+    if (rc == 0 && UNLIKELY(in.m.topic.p[0] == '$' || in.pub.control.n)) {
+        uint8_t reason =
+            in.m.topic.p[0] == '$' ? MQTT_TOPIC_NAME_INVALID : MQTT_IMPLEMENTATION_ERROR;
+        bool right = delayed_split(&in.m.topic, in.pub.control, &in.delay_ms) == 0;
+        in.delay_bad = right ? 0 : reason;
+    }
     if (rc == 0) rc = find_route(c, &in);
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(access_list(c) != NULL)) rc = check_access(c, &in);
-    if (rc < 0) return rc == E_AGAIN ? 0 : rc;
+    bool later = false;
+    if (rc == 0 && UNLIKELY(in.route->queued) && in.delay_ms == 0)
+        rc = check_queues(c, &in, &later);
+    if (rc < 0) return rc == E_AGAIN && !later ? 0 : rc;
     bool stored = in.m.retain || in.route->history || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||
-                  (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages);
-    rc = stored ? publish_stored(c, &in) : publish_now(c, &in);
+                  (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages) ||
+                  in.route->queued;
+    rc = in.delay_ms ? publish_delayed(c, &in)
+         : stored    ? publish_stored(c, &in)
+                     : publish_now(c, &in);
     blob_unref(in.pub.blob);
     if (rc == E_AGAIN) return rc;
     core->stats.publish_received++;

@@ -2,7 +2,10 @@
  * everyone, after retry_interval for 3.x only, as MQTT 5 forbids it on a live connection
  * [MQTT-4.4.0-1].  The shard's thread. */
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/journal.h"
+#include "core/queue.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/share.h"
 
@@ -20,7 +23,7 @@ void session_mark_sent(struct session *s, struct inflight_entry *e)
 }
 
 /* Gives back the message that e carries. */
-static void body_release(struct session *s, struct inflight_entry *e)
+void inflight_release(struct session *s, struct inflight_entry *e)
 {
     if (e->body == NULL) return;
     uint64_t ref = (uint64_t)(uintptr_t)e->body;
@@ -36,7 +39,7 @@ static void body_release(struct session *s, struct inflight_entry *e)
 
 void inflight_received(struct session *s, struct inflight_entry *e)
 {
-    body_release(s, e);
+    inflight_release(s, e);
     if (e->tag) session_mark_sent(s, e); /* the answer to what went out on an earlier connection */
     e->state = INFLIGHT_WAIT_PUBCOMP;
     e->sent_ms = s->core->now_ms;
@@ -70,18 +73,48 @@ void session_cool(struct session *s)
 void session_settle(struct session *s, struct inflight_entry *e)
 {
     if (UNLIKELY(e->flags & OUTQ_SHARE)) share_settled(s->core, e->subid, inflight_seq(e));
-    body_release(s, e);
+    inflight_release(s, e);
     if (UNLIKELY(e->flags & OUTQ_LOGGED)) journal_id(s, J_ACKED, e->packet_id);
     if (UNLIKELY(e->tag)) session_mark_sent(s, e);
     s->core->stats.inflight--;
     inflight_del(&s->out, e);
 }
 
+static uint64_t wall_of(const struct core *core, uint64_t ms)
+{
+    return core->wall_ms - min_u64(core->now_ms - min_u64(ms, core->now_ms), core->wall_ms);
+}
+
+bool inflight_dies(struct session *s, struct inflight_entry *e, enum dead_reason reason,
+                   uint8_t code, struct bytes text)
+{
+    struct core *core = s->core;
+    if (e->body == NULL || e->flags & (OUTQ_COLD | OUTQ_QUEUE)) return false;
+    if (!dead_is_reason(core, reason, msg_topic(e->body))) return false;
+    struct dead_about about = {.attempts = e->tries + 1u,
+                               .first_ms = wall_of(core, e->sent_ms),
+                               .last_ms = wall_of(core, e->sent_ms),
+                               .text = text,
+                               .code = code};
+    if (e->flags & OUTQ_SHARE) about.group = share_name(core, e->subid);
+    dead_later(s, e->body, reason, &about);
+    return true;
+}
+
+/* A reason that says no: the message is acknowledged all the same [MQTT-4.4.0-2]. */
+static void refused(struct session *s, struct inflight_entry *e, const struct mqtt_ack *a)
+{
+    struct bytes text = {0};
+    if (mqtt_has(&a->props, MQTT_P_REASON_STRING)) text = a->props.reason_string;
+    if (e->flags & OUTQ_SHARE) s->core->stats.dropped_share_nacked++;
+    (void)inflight_dies(s, e, DEAD_REJECTED, a->reason, text);
+}
+
 /* The window has moved: what waits can be pulled. */
 static void window_moved(struct cconn *c)
 {
     const struct session *s = c->session;
-    bool more = s->queue.count || s->unsent_count || s->rjobs;
+    bool more = s->queue.count || s->unsent_count || s->rjobs || s->inbox;
     if (!c->blocked && (more || (s->replays && replays_can_step(c)))) conn_ready(c, CORE_EV_OUTPUT);
 }
 
@@ -91,6 +124,11 @@ static int on_puback(struct cconn *c, const struct mqtt_ack *a)
     struct inflight_entry *e = inflight_find(&s->out, a->packet_id);
     if (e == NULL) return 0; /* settled already; harmless */
     if (e->state != INFLIGHT_WAIT_PUBACK) return E_PROTOCOL;
+    if (UNLIKELY(e->flags & OUTQ_GHOST)) redeliver_answered(s, e);
+    if (UNLIKELY(e->flags & OUTQ_QUEUE))
+        wqueue_acknowledged(s, e, a);
+    else if (UNLIKELY(a->reason >= MQTT_UNSPECIFIED_ERROR))
+        refused(s, e, a);
     session_settle(s, e); /* also with a failure: [MQTT-4.4.0-2], [MQTT-4.8.2-6] */
     window_moved(c);
     return 0;
@@ -107,14 +145,23 @@ static int on_pubrec(struct cconn *c, const struct mqtt_ack *a)
                           c->version == MQTT_V5 ? MQTT_PACKET_ID_NOT_FOUND : 0, NULL);
         return 0;
     }
+    if (UNLIKELY(e->flags & OUTQ_GHOST) && e->state == INFLIGHT_WAIT_PUBREC)
+        redeliver_answered(s, e);
+    bool queued = e->flags & OUTQ_QUEUE && e->state == INFLIGHT_WAIT_PUBREC;
+    if (queued) wqueue_acknowledged(s, e, a);
     if (a->reason >= MQTT_UNSPECIFIED_ERROR) { /* [MQTT-4.3.3-4] */
+        if (!queued) refused(s, e, a);
         session_settle(s, e);
         window_moved(c);
         return 0;
     }
     inflight_received(s, e);
     if (s->retry_late) session_retry_arm(s);
-    if (e->flags & OUTQ_LOGGED) { /* a PUBREL that is forgotten would be a PUBLISH again */
+    if (queued && s->logged) { /* from here on it is the session's */
+        e->flags |= OUTQ_LOGGED;
+        journal_sent(s, e, 0, 0);
+        pending_journal(c, MQTT_PUBREL, a->packet_id, 0);
+    } else if (e->flags & OUTQ_LOGGED) { /* a PUBREL that is forgotten would be a PUBLISH again */
         journal_id(s, J_REC, a->packet_id);
         pending_journal(c, MQTT_PUBREL, a->packet_id, 0);
     } else {
@@ -196,6 +243,20 @@ void session_retry_arm(struct session *s)
     s->retry_late = false;
 }
 
+bool inflight_is_spent(struct session *s, struct inflight_entry *e)
+{
+    struct redelivery r = {0};
+    uint32_t most = s->core->cfg.max_deliveries;
+    if (UNLIKELY(e->subid >= SUBID_RETRY) && redelivery_of(s->core, e, &r) && r.most)
+        most = most ? (uint32_t)min_u64(most, r.most) : r.most;
+    if (LIKELY(most == 0) || e->state == INFLIGHT_WAIT_PUBCOMP || e->tries + 1u < most)
+        return false;
+    if (e->flags & OUTQ_QUEUE) return false;
+    if (!inflight_dies(s, e, DEAD_ATTEMPTS, 0, (struct bytes){0})) s->core->stats.publish_dropped++;
+    session_settle(s, e);
+    return true;
+}
+
 /* 3.x: everything on the wire that is overdue goes out again, oldest first. */
 static void retry_overdue(struct session *s)
 {
@@ -204,11 +265,12 @@ static void retry_overdue(struct session *s)
     struct inflight_entry *after;
     for (struct inflight_entry *e = inflight_first(&s->out); e; e = after) {
         after = inflight_next(&s->out, e);
-        if (e->tag) continue;
+        if (e->tag || e->flags & OUTQ_QUEUE) continue; /* a queue has its own ways */
         uint64_t base = core->cfg.retry_interval_ms << min_u64(e->tries, 20);
         uint64_t due = e->sent_ms + min_u64(base, max_u64(core->cfg.retry_max_interval_ms,
                                                           core->cfg.retry_interval_ms));
         bool may = s->unsafe_count == 0 && buf_len(&s->conn->out) < core->cfg.output_soft_bytes;
+        if (due <= core->now_ms && may && inflight_is_spent(s, e)) continue;
         if (due <= core->now_ms && may) {
             if (e->tries < UINT8_MAX) e->tries++;
             core->stats.resent++;
@@ -231,9 +293,12 @@ void session_retry_fired(struct timer *t, void *ctx)
         if (core->cfg.retry_interval_ms) retry_overdue(s);
         return;
     }
+    uint64_t again = redeliver_due(s);
     const struct inflight_entry *oldest = inflight_first(&s->out);
-    if (core->cfg.ack_timeout_ms == 0) return;
+    if (again != UINT64_MAX) timer_arm(&core->timers, t, again);
+    if (core->cfg.ack_timeout_ms == 0 || oldest == NULL) return;
     uint64_t due = oldest->sent_ms + core->cfg.ack_timeout_ms;
+    if (due > core->now_ms && again < due) return;
     if (due > core->now_ms)
         timer_arm(&core->timers, t, due);
     else

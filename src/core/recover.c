@@ -9,7 +9,10 @@
  * Nothing is journaled, sent or mailed meanwhile.  The shard's thread, or any before it runs. */
 #include "core/recover_int.h"
 
+#include "core/dead.h"
+#include "core/delayed.h"
 #include "core/history.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -50,6 +53,7 @@ static void pub_of_body(const struct recovery *r, struct bytes body, uint64_t se
                         struct pub *p)
 {
     pub_of_bytes(r->core, body, seq, p); /* records are not aligned as it is */
+    p->hash = hash_bytes(p->topic, r->core->seed);
     p->from = sid ? find(r, sid) : NULL; /* for No Local */
 }
 
@@ -115,11 +119,28 @@ static void on_message(struct recovery *r, const struct store_record *rec)
         if (s && pidset_add(&s->in2, id) == E_NOMEM) r->rc = E_NOMEM;
     }
     if (flags & PREFIX_WILL) will_came(r, t.sid);
+    if (flags & PREFIX_BURIES) {
+        uint64_t seq = mail_u64(&rd);
+        wqueue_recovered_dead(r->core, mail_u64(&rd), seq);
+    }
+    uint64_t only = flags & PREFIX_ONLY ? mail_u64(&rd) : 0;
+    if (flags & PREFIX_UNDEAD) {
+        uint64_t before = mail_u64(&rd);
+        dead_forget(r->core, before);
+        delayed_forget(r->core, before);
+    }
     if (t.later || t.remote) tail_add(r, &t, rec->body);
     struct pub p;
     pub_of_body(r, rec->body, rec->seq, t.sid, &p);
     history_restore_message(r->core, rec->shard, &p);
-    if (t.later) return;
+    if (r->core->shard == 0 && bytes_starts(p.topic, "$dead/") && dead_keep(r->core, &p) < 0)
+        r->rc = E_NOMEM;
+    if (bytes_starts(p.topic, "$delayed/")) {
+        if (delayed_restore_message(r->core, &p) < 0) r->rc = E_NOMEM;
+        return;
+    }
+    if (only) wqueue_recovered_back(r->core, &p, only);
+    if (t.later || only) return;
     retain(r, &p);
     route(r, &p, rec->shard);
 }
@@ -217,6 +238,7 @@ static void on_run(struct recovery *r, unsigned stream, struct rd *rd)
     history_restore_run(r->core);
     if (format > JOURNAL_FORMAT || shards == 0 || shards > CORE_MAX_SHARDS) r->rc = E_INVALID;
     if (r->rc < 0) return;
+    wqueue_run(r->core, shards, seed);
     for (uint32_t i = 0; i < r->core->slot_count; i++) {
         struct session *s = r->core->slots[i].session;
         if (s)
@@ -607,6 +629,18 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         [J_MOVED] = on_moved,     [J_REPLAY] = on_replay,
     };
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
+    if (kind >= J_QUEUE && kind <= J_QDEDUP) {
+        wqueue_entry(r, kind, stream, rd);
+        return;
+    }
+    if (kind == J_DELAYED) {
+        if (delayed_restore(r->core, rd) < 0) r->rc = E_NOMEM;
+        return;
+    }
+    if (kind == J_DEAD || kind == J_DEAD_GONE) {
+        if (dead_restore(r->core, kind, rd) < 0) r->rc = E_NOMEM;
+        return;
+    }
     if (kind < J_KINDS && of_shard[kind]) {
         of_shard[kind](r, stream, rd);
         return;
@@ -682,7 +716,11 @@ static void reset_stats(struct core *core)
                                       .retained_bytes = s.retained_bytes,
                                       .queued = s.queued,
                                       .queued_bytes = s.queued_bytes,
-                                      .inflight = s.inflight};
+                                      .inflight = s.inflight,
+                                      .queue_messages = s.queue_messages,
+                                      .queue_bytes = s.queue_bytes,
+                                      .dead_listed = s.dead_listed,
+                                      .delayed = s.delayed};
 }
 
 int core_recover(struct core *core)
@@ -701,6 +739,7 @@ int core_recover(struct core *core)
     reset_stats(core); /* what does not fit now is counted */
     if (rc == 0) run_ends(r);
     if (rc == 0 && r->rc == 0) groups_finish(r);
+    if (rc == 0 && r->rc == 0) r->rc = wqueue_recovered(core);
     for (unsigned i = 0; i < CORE_MAX_SHARDS; i++) snap_finish(r, &r->snaps[i]);
     for (uint32_t i = 0; rc == 0 && i < core->slot_count; i++)
         if (core->slots[i].session) session_awake(core->slots[i].session);
@@ -743,6 +782,8 @@ static void begin(struct core *core)
         share_warm(s);
         share_rejoin(s);
     }
+    wqueue_begin(core);
+    dead_begin(core);
 }
 
 /* Until nobody has mail for another.  A core's journal has its place before its mail is read. */
@@ -770,4 +811,5 @@ void core_begin(struct core *const *cores, unsigned count)
     exchange(cores, count);
     for (unsigned i = 0; i < count; i++) share_begin(cores[i]);
     exchange(cores, count);
+    for (unsigned i = 0; i < count; i++) cores[i]->begun = true;
 }

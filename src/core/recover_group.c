@@ -123,6 +123,9 @@ static void group_joined(struct recovery *r, struct rd rd)
     like.mid = mail_u32(&rd);
     (void)rd_take(&rd, 6);
     struct bytes name = mail_bytes(&rd), filter = mail_bytes(&rd);
+    struct wish w = {0};
+    if (rd_left(&rd)) wish_get(mail_bytes(&rd), &w);
+    if (w.queue.n) return; /* a queue knows what it has */
     if (core_home(name, core->shards, core->seed) != core->shard || gmember_find(r, like.mid))
         return;
     like.group = share_expect(core, name, filter);

@@ -86,9 +86,11 @@ int replay_order(struct core *core, const struct wish *w, struct bytes filter,
     return 0;
 }
 
-static uint32_t most_replays(const struct core *core)
+bool replay_over_quota(const struct session *s, const struct sub *sub)
 {
-    return core->cfg.max_replays_per_client ? core->cfg.max_replays_per_client : REPLAYS_MAX;
+    uint32_t most = s->core->cfg.max_replays_per_client;
+    bool replaces = sub && sub->wished && wsub_of(sub)->replay;
+    return !replaces && s->replay_count >= (most ? most : REPLAYS_MAX);
 }
 
 static struct replay *replay_new(struct wsub *ws, struct bytes filter,
@@ -103,7 +105,6 @@ static struct replay *replay_new(struct wsub *ws, struct bytes filter,
     struct wish w;
     wish_get(sub_block(&ws->head.sub), &w);
     r->name = hash_bytes(filter, hash_bytes(w.prefix, 0));
-    r->id = ++s->core->next_token;
     r->live_from = r->cut = UINT64_MAX;
     r->filter_len = (uint16_t)filter.n;
     memcpy(r->filter, filter.p, filter.n);
@@ -119,12 +120,10 @@ static struct replay *replay_new(struct wsub *ws, struct bytes filter,
 int replay_begin(struct wsub *ws, struct bytes filter, const struct replay_order *order)
 {
     struct session *s = ws->head.sub.owner.session;
-    struct core *core = s->core;
-    if (s->replay_count >= most_replays(core) + (ws->replay != NULL)) return E_FULL;
-    replay_end(core, ws);
+    replay_end(ws);
     struct replay *r = replay_new(ws, filter, order);
     if (r == NULL) return E_NOMEM;
-    r->accepted = store_end(core->store);
+    r->accepted = store_end(s->core->store);
     r->position = order->from_seq;
     replay_turns(r, REPLAY_HELD);
     return 0;
@@ -148,10 +147,9 @@ void replay_queue_held(struct replay *r)
     checkpoint_queue_moved(s->core, s);
 }
 
-void replay_end(struct core *core, struct wsub *ws)
+void replay_end(struct wsub *ws)
 {
     struct replay *r = ws->replay;
-    (void)core;
     if (r == NULL) return;
     ws->replay = NULL;
     store_read_close(&r->reader);
@@ -174,13 +172,20 @@ void replays_start(struct session *s)
 
 /* ---- live messages ---- */
 
+/* The answer to an earlier one says nothing any more. */
+static void fence(struct replay *r)
+{
+    struct core *core = r->session->core;
+    r->id = ++core->next_token;
+    interest_fence_routed(core, r->session->id, r->id);
+}
+
 /* The log is its queue from now on. */
 static void cut(struct replay *r)
 {
-    struct core *core = r->session->core;
-    r->cut = r->position = store_end(core->store);
+    r->cut = r->position = store_end(r->session->core->store);
     replay_turns(r, REPLAY_FENCING);
-    interest_fence_routed(core, r->session->id, r->id);
+    fence(r);
 }
 
 void replay_fenced(struct core *core, session_id session, uint32_t id)
@@ -251,6 +256,7 @@ void replays_away(struct session *s)
         store_read_close(&r->reader);
         if (r->state == REPLAY_HELD) r->state = REPLAY_READING;
         if (r->state == REPLAY_JOINING) unjoin(r);
+        if (r->state == REPLAY_FENCING) fence(r); /* a letter may have been lost */
         if (r->state == REPLAY_LIVE) cut(r);
     }
 }

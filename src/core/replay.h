@@ -37,12 +37,14 @@ struct replay_order {
  * wrong, a constant; E_MALFORMED: bad escapes; E_NOMEM. */
 MUST_USE int replay_order(struct core *core, const struct wish *w, struct bytes filter,
                           struct replay_order *out, const char **why);
-/* The subscription begins its replay, as said; one that was there is over.  E_NOMEM; E_FULL: the
- * client has as many as it may. */
+/* Whether the session has as many as it may; sub: the subscription that one more is for, if it is
+ * there already. */
+bool replay_over_quota(const struct session *s, const struct sub *sub);
+/* The subscription begins its replay, as said; one that was there is over.  E_NOMEM. */
 MUST_USE int replay_begin(struct wsub *ws, struct bytes filter, const struct replay_order *order);
-void replay_end(struct core *core, struct wsub *ws); /* forgets it, if there is one */
-void replays_start(struct session *s);               /* SUBACK is out */
-void replays_away(struct session *s);                /* the connection is gone */
+void replay_end(struct wsub *ws);      /* forgets it, if there is one */
+void replays_start(struct session *s); /* SUBACK is out */
+void replays_away(struct session *s);  /* the connection is gone */
 
 /* A live message of a history, whose subscription replays: delivered, kept for later, or passed
  * over. */

@@ -13,7 +13,7 @@ struct replay {
     struct session *session;
     struct wsub *ws;
     uint64_t name; /* of its subscription, the same after a restart */
-    uint32_t id;   /* in fences */
+    uint32_t id;   /* of its last fence */
     uint8_t state;
     struct list dirty; /* in core->replays_dirty while its state is not in the journal */
     bool end_told;
@@ -22,7 +22,8 @@ struct replay {
     uint64_t position;       /* what is before has been sent, or passed over */
     uint64_t live_from, cut; /* see replay.h */
     struct store_reader *reader;
-    struct outq held; /* JOINING: live messages, as the session's queue has them */
+    uint64_t acl_generation; /* of the access list when it was opened */
+    struct outq held;        /* JOINING: live messages, as the session's queue has them */
     uint16_t filter_len;
     uint8_t filter[];
 };

@@ -2,7 +2,6 @@
 #include "core/replay_int.h"
 
 #include "core/access.h"
-#include "core/journal.h"
 #include "core/tell.h"
 
 static void later(struct cconn *c)
@@ -33,6 +32,12 @@ static uint32_t wants(void *ctx, struct bytes topic)
 static int open_reader(struct replay *r)
 {
     struct core *core = r->session->core;
+    r->acl_generation = core->acl_generation;
+    if (r->position < r->accepted &&
+        !access_may_use(r->session->conn, replay_filter(r), ACL_REPLAY)) {
+        r->position = r->accepted; /* what came since the SUBSCRIBE is not the past */
+        replay_moved(r);
+    }
     struct history_limits limits = history_limits_of_all(core);
     struct store_query q = {.from_seq = max_u64(r->position, limits.first_seq),
                             .to_seq = UINT64_MAX,
@@ -142,6 +147,7 @@ static bool may_step(const struct cconn *c, const struct replay *r)
 static bool step(struct cconn *c, struct replay *r)
 {
     struct store_record rec;
+    if (UNLIKELY(r->acl_generation != c->core->acl_generation)) store_read_close(&r->reader);
     int rc = r->reader ? 0 : open_reader(r);
     if (rc == 0) rc = store_read_next(r->reader, &rec);
     if (rc == 0 && r->state == REPLAY_JOINING && rec.seq >= r->live_from) {

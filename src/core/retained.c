@@ -46,7 +46,7 @@ static bool over_limit(const struct core *core, const struct pub *p)
 {
     const struct core_config *cfg = &core->cfg;
     struct retain_item item;
-    uint64_t size = p->topic.n + p->props.n + p->payload.n;
+    uint64_t size = pub_size(p);
     if (cfg->max_retained_bytes &&
         core->stats.retained_bytes + size > cfg->max_retained_bytes / core->shards)
         return true;
@@ -107,7 +107,7 @@ void retained_set(struct core *core, struct pub *p)
                            .seq = p->seq,
                            .ref = p->seq ? store_hold(core->store, p->seq, b)
                                          : (uint64_t)(uintptr_t)blob_ref(b),
-                           .size = (uint32_t)(p->topic.n + p->props.n + p->payload.n)};
+                           .size = (uint32_t)pub_size(p)};
     (void)put(core, p->topic, m);
 }
 
@@ -128,7 +128,7 @@ static int retained_body(struct core *core, const struct retained *m, struct blo
     return 0;
 }
 
-static bool is_expired(const struct core *core, const struct retained *m)
+bool retained_is_expired(const struct core *core, const struct retained *m)
 {
     if (m->expiry_s == MQTT_NO_EXPIRY) return false;
     return core->wall_ms >= m->created_ms + m->expiry_s * (uint64_t)1000; /* [MQTT-3.3.2-5] */
@@ -148,7 +148,7 @@ void retained_sweep(struct core *core)
         mem_free(core->retain_sweep);
         core->retain_sweep = at;
         core->retain_sweep_len = (uint32_t)item.topic.n;
-        if (is_expired(core, retained_of(&item))) retain_del(core->retain, item.topic);
+        if (retained_is_expired(core, retained_of(&item))) retain_del(core->retain, item.topic);
         rc = retain_next(core->retain, bytes_str("#"), bytes_of(at, core->retain_sweep_len),
                          &budget, &item);
     }
@@ -324,7 +324,8 @@ static bool step_local(struct cconn *c, struct rjob *job)
         return later(c);
     }
     if (rc == E_AGAIN) return later(c);
-    if (b == NULL || is_expired(core, m) || is_stale(job, hash_bytes(item.topic, core->seed))) {
+    if (b == NULL || retained_is_expired(core, m) ||
+        is_stale(job, hash_bytes(item.topic, core->seed))) {
         blob_unref(b);
         return true;
     }
@@ -423,7 +424,7 @@ static int answer_one(struct core *core, const struct ask *a, const struct retai
 {
     struct blob *b = NULL;
     const struct retained *m = retained_of(item);
-    int read = is_expired(core, m) ? E_NOTFOUND : retained_body(core, m, &b);
+    int read = retained_is_expired(core, m) ? E_NOTFOUND : retained_body(core, m, &b);
     if (read < 0) return read == E_AGAIN ? read : 0;
     if (UNLIKELY(!access_may_retained(core, b))) {
         core->stats.denied_delivery++;

@@ -23,6 +23,7 @@ unsigned retained_owner(const struct core *core, uint64_t topic_hash);
 /* Sets, replaces or (empty payload [MQTT-3.3.1-6]) removes; this shard owns the topic and p is
  * stored. */
 void retained_set(struct core *core, struct pub *p);
+bool retained_is_expired(const struct core *core, const struct retained *m); /* [MQTT-3.3.2-5] */
 /* A job for one SUBSCRIBE entry (outside: without what a history has, which is replayed); held
  * until rjobs_start().  Takes its own references to filters. NULL without memory. */
 struct rjob *rjob_add(struct session *s, struct bytes filter, uint64_t variant, uint8_t qos,

@@ -3,6 +3,7 @@
 #include "core/core_int.h"
 #include "core/history.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -24,19 +25,20 @@ struct blob *pub_blob(struct pub *p)
     if (p->blob) return p->blob;
     struct msg_from who = {0};
     if (p->named) who = pub_publisher(p);
-    struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + p->topic.n + p->props.n +
-                                         p->payload.n + msg_from_size(&who)));
+    struct blob *b = blob_new((uint32_t)(sizeof(struct msg) + pub_size(p) +
+                                         msg_control_size(p->control) + msg_from_size(&who)));
     if (b == NULL) return NULL;
     *msg_of(b) = (struct msg){.seq = p->seq,
                               .created_ms = p->created_ms,
                               .topic_len = (uint16_t)p->topic.n,
                               .expiry_s = p->expiry_s,
-                              .props_len = (uint32_t)p->props.n & 0xfffffff,
+                              .props_len = (uint32_t)p->props.n & MSG_PROPS_MAX,
                               .qos = p->qos & 3u,
                               .retain = p->retain,
-                              .has_from = who.client_id.n > 0};
+                              .has_from = who.client_id.n > 0,
+                              .has_control = p->control.n > 0};
     uint8_t *d = put_mem(put_mem(put_mem(msg_of(b)->bytes, p->topic), p->props), p->payload);
-    msg_put_from(d, &who);
+    msg_put_from(msg_put_control(d, p->control), &who);
     return p->blob = b;
 }
 
@@ -46,6 +48,7 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
     *p = (struct pub){.topic = msg_topic(b),
                       .props = msg_props(b),
                       .payload = msg_payload(b),
+                      .control = msg_control(b),
                       .seq = m->seq,
                       .created_ms = m->created_ms,
                       .expiry_s = m->expiry_s,
@@ -55,6 +58,14 @@ void pub_of_blob(const struct core *core, struct blob *b, struct pub *p)
                       .origin = core->shard,
                       .blob = b};
     p->hash = hash_bytes(p->topic, core->seed);
+}
+
+struct route *pub_route(struct core *core, struct pub *p)
+{
+    p->hash = hash_bytes(p->topic, core->seed);
+    struct route *r = route_get(core, p->topic, p->hash);
+    pub_goes(p, r);
+    return r;
 }
 
 void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, struct pub *p)
@@ -73,8 +84,7 @@ void pub_of_bytes(const struct core *core, struct bytes body, uint64_t seq, stru
     p->props = rd_take(&rd, m.props_len);
     ASSERT(rd_ok(&rd));
     p->payload = bytes_skip(body, sizeof m + m.topic_len + m.props_len);
-    if (m.has_from) msg_cut_from(&p->payload, &p->who);
-    p->hash = hash_bytes(p->topic, core->seed);
+    msg_cut(&m, &p->payload, &p->who, &p->control);
 }
 
 /* ---- subscription identifiers of overlapping subscriptions ---- */
@@ -200,11 +210,27 @@ static struct target target_of(const struct sub *s)
     } else if (s->kind == SUB_WISHES) {
         t.kind = TARGET_WISHES;
         t.to.wishes = wish_set_of((struct sub *)(uintptr_t)s);
+    } else if (s->kind == SUB_QUEUE) {
+        t.kind = TARGET_QUEUE;
+        t.to.queue = s->owner.queue;
     } else if (s->wished) {
         t.kind = TARGET_WISHED;
         t.to.wished = wsub_of(s);
     }
     return t;
+}
+
+/* Whether it is a target here, too. */
+static bool route_add_queue(struct core *core, struct route *r, const struct sub *s)
+{
+    bool here = s->kind == SUB_QUEUE;
+    uint64_t bit = here ? (uint64_t)1 << core->shard : wqueue_shard_bit(s);
+    r->durable = r->queued = true;
+    r->queues |= bit;
+    if (wqueue_rejects(s)) r->rejects |= bit;
+    if (here) return wqueue_is_new_target(core, s->owner.queue);
+    r->remote |= bit;
+    return false;
 }
 
 static void route_add(void *ctx, const struct filter *f)
@@ -218,13 +244,14 @@ static void route_add(void *ctx, const struct filter *f)
             r->remote |= (uint64_t)1 << s->owner.shard;
             continue;
         }
+        if (s->kind >= SUB_QUEUE && !route_add_queue(core, r, s)) continue;
         if (!target_room(&r->targets, &r->target_cap, r->target_count)) {
             core->stats.dropped_no_memory++;
             return;
         }
         struct target new = target_of(s), *t = NULL;
         r->wished |= new.kind == TARGET_WISHED || new.kind == TARGET_WISHES;
-        r->grouped |= new.kind == TARGET_GROUP;
+        r->grouped |= new.kind == TARGET_GROUP || new.kind == TARGET_QUEUE;
         if (new.kind == TARGET_SESSION)
             t = target_of_session(core, r->targets, r->target_count, new.to.session, new.no_local);
         if (t)
@@ -365,6 +392,10 @@ bool router_deliver(struct core *core, struct pub *p, const struct route *r)
         const struct target *t = &targets[i];
         if (UNLIKELY(t->kind == TARGET_GROUP)) {
             share_dispatch(core, t->to.group, p);
+            continue;
+        }
+        if (UNLIKELY(t->kind == TARGET_QUEUE)) {
+            wqueue_take(core, t->to.queue, p);
             continue;
         }
         uint8_t qos = upgrade || t->qos < p->qos ? t->qos : p->qos; /* [MQTT-3.8.4-8] */

@@ -6,8 +6,11 @@
  *      +------attach--------+
  */
 #include "core/access.h"
+#include "core/control.h"
 #include "core/core_int.h"
+#include "core/dead.h"
 #include "core/journal.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -58,7 +61,6 @@ static void will_send(struct session *s, bool ends)
                     .qos = w->qos,
                     .retain = w->retain,
                     .is_will = true,
-                    .hash = hash_bytes(w->topic, core->seed),
                     .created_ms = core->wall_ms,
                     .expiry_s = w->expiry_s,
                     .from = s,
@@ -66,10 +68,10 @@ static void will_send(struct session *s, bool ends)
                             w->username ? bytes_str(w->username) : (struct bytes){0}},
                     .origin = core->shard,
                     .origin_session = s->id};
-    const struct route *r = route_get(core, p.topic, p.hash);
-    p.remote = r->remote;
-    p.history = r->history;
-    int rc = p.retain || r->durable || r->history ? pub_store(core, &p) : 0;
+    uint8_t *room = p.props.n ? core_scratch(core, SCRATCH_PROPS, p.props.n) : NULL;
+    if (room) control_split(&p.props, &p.control, room);
+    const struct route *r = pub_route(core, &p);
+    int rc = p.retain || r->durable || r->history || r->queued ? pub_store(core, &p) : 0;
     bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;
     if (rc == E_NOMEM) {
         core->stats.publish_dropped++;
@@ -91,6 +93,33 @@ void session_set_will(struct session *s, struct will *w)
     s->will = w;
 }
 
+/* What an expired session has not got; its memberships give back what is their groups'. */
+static void all_die(struct session *s)
+{
+    struct core *core = s->core;
+    const struct dead_about about = {0};
+    struct outq_walk walk;
+    for (const struct inflight_entry *e = inflight_first(&s->out); e;
+         e = inflight_next(&s->out, e)) {
+        uint64_t seq = inflight_seq(e);
+        if (e->flags & OUTQ_SHARE || e->body == NULL) continue;
+        if (e->flags & OUTQ_COLD)
+            dead_later_stored(s, seq, DEAD_SESSION_EXPIRED, &about);
+        else if (dead_is_reason(core, DEAD_SESSION_EXPIRED, msg_topic(e->body)))
+            dead_later(s, e->body, DEAD_SESSION_EXPIRED, &about);
+    }
+    outq_walk_from(&walk, &s->queue, 0);
+    for (const struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;) {
+        bool stored = item->flags & OUTQ_STORED && core->keeps;
+        struct blob *b = (struct blob *)(uintptr_t)item->ref;
+        if (item->flags & OUTQ_SHARE) continue;
+        if (stored)
+            dead_later_stored(s, item->ref, DEAD_SESSION_EXPIRED, &about);
+        else if (dead_is_reason(core, DEAD_SESSION_EXPIRED, msg_topic(b)))
+            dead_later(s, b, DEAD_SESSION_EXPIRED, &about);
+    }
+}
+
 static void timer_fired(struct timer *t, void *ctx)
 {
     struct session *s = CONTAINER_OF(t, struct session, timer);
@@ -107,6 +136,7 @@ static void timer_fired(struct timer *t, void *ctx)
         return;
     }
     core->stats.sessions_expired++;
+    if (UNLIKELY(core->cfg.dead_letter_reasons >> DEAD_SESSION_EXPIRED & 1)) all_die(s);
     session_free(s);
 }
 
@@ -188,6 +218,7 @@ void session_attach(struct session *s, struct cconn *c)
     timer_cancel(&core->timers, &s->timer);
     s->conn = c;
     c->session = s;
+    c->since_ms = core->wall_ms;
     s->epoch++;
     core->stats.connected++;
     share_online(s, true);
@@ -213,6 +244,7 @@ struct session *session_detach_for(struct session *s, bool ends)
     s->away_ms = core->wall_ms;
     share_online(s, false);
     s->held_count = 0; /* what was not sent is sent again */
+    redeliver_forget(s);
     session_unsent_all(s);
     replays_away(s);
     session_cool(s);

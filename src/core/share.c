@@ -13,26 +13,9 @@
 #include "core/share_int.h"
 
 #include "core/journal.h"
+#include "core/queue.h"
 #include "core/recover.h"
 #include "core/wished.h"
-
-struct member {              /* a session's membership, on the session's shard */
-    struct member *next;     /* of the session */
-    struct session *session; /* NULL once it has left */
-    struct session *holder;  /* of its deliveries; valid while there are any */
-    uint32_t index, serial, subid;
-    uint32_t mid;                 /* its name in the journal */
-    uint32_t pending;             /* deliveries not settled yet */
-    uint32_t settled;             /* running total of those that are, or were handed back */
-    uint32_t group, group_serial; /* the owner's, as its last delivery said */
-    uint8_t qos;
-    bool retain_as_published;
-    uint32_t block_len;
-    uint8_t *block; /* its wish (wish_put()), owned */
-    bool owed; /* its group outlives the process, and is to have back what the member cannot keep */
-    uint16_t name_len, filter_len;
-    uint8_t text[]; /* name, filter */
-};
 
 static unsigned owner_of(const struct core *core, const struct member *m)
 {
@@ -77,7 +60,8 @@ static struct ticket member_ticket(const struct member *m)
  */
 static int post_join(struct core *core, const struct member *m)
 {
-    if (core->recovery) return 0;
+    if (m->queue) wqueue_member_join(core, m);
+    if (core->recovery || m->queue) return 0;
     unsigned owner = owner_of(core, m);
     const struct session *s = m->session;
     uint8_t *d = mail_begin(core, owner, MAIL_SHARE_JOIN, member_size(m));
@@ -90,15 +74,17 @@ static int post_join(struct core *core, const struct member *m)
     return 0;
 }
 
-static void post_leave(struct core *core, const struct member *m)
+/* gone: the session is, or its connection; else it unsubscribes and answers what it has. */
+static void post_leave(struct core *core, const struct member *m, bool gone)
 {
-    if (core->recovery) return;
+    if (m->queue) wqueue_member_leave(core, m, gone);
+    if (core->recovery || m->queue) return;
     unsigned owner = owner_of(core, m);
     uint8_t *d = mail_begin(core, owner, MAIL_SHARE_LEAVE, member_size(m));
     if (d) mail_end(core, owner, put_member(d, m));
 }
 
-static struct member *member_at(const struct core *core, uint32_t index)
+struct member *share_member_at(const struct core *core, uint32_t index)
 {
     return index < core->member_count ? core->members[index] : NULL;
 }
@@ -122,7 +108,7 @@ static int member_slot(struct core *core, struct member *m)
     return 0;
 }
 
-static void member_release(struct core *core, struct member *m)
+void share_member_release(struct core *core, struct member *m)
 {
     if (m->session || m->pending) return;
     core->members[m->index] = NULL;
@@ -177,6 +163,7 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
         m->name_len = (uint16_t)name.n;
         m->filter_len = (uint16_t)filter.n;
         put_mem(put_mem(m->text, name), filter);
+        m->queue = w->queue.n > 0;
         m->session = m->holder = s;
         m->next = s->shares;
         s->shares = m;
@@ -201,7 +188,7 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
 
 uint32_t share_mid(const struct core *core, uint32_t index)
 {
-    const struct member *m = member_at(core, index);
+    const struct member *m = share_member_at(core, index);
     return m ? m->mid : 0;
 }
 
@@ -296,7 +283,7 @@ static uint64_t member_group(const struct member *m) /* share_group_number() of 
 
 void share_settled(struct core *core, uint32_t index, uint64_t seq)
 {
-    struct member *m = member_at(core, index);
+    struct member *m = share_member_at(core, index);
     ASSERT(m != NULL && m->pending > 0);
     if (m->owed && !m->holder->logged) journal_group(core, J_GIVEN, seq, member_group(m));
     unsigned owner = owner_of(core, m);
@@ -305,19 +292,19 @@ void share_settled(struct core *core, uint32_t index, uint64_t seq)
     bool tell = m->session && m->group_serial;
     uint8_t *d = tell ? mail_begin(core, owner, MAIL_SHARE_SETTLED, sizeof t) : NULL;
     if (d) mail_end(core, owner, put_mem(d, bytes_of(&t, sizeof t)));
-    member_release(core, m);
+    share_member_release(core, m);
 }
 
 void share_given(struct core *core, uint32_t index, uint64_t seq)
 {
-    const struct member *m = member_at(core, index);
+    const struct member *m = share_member_at(core, index);
     if (m->owed) journal_group(core, J_GIVEN, seq, member_group(m));
     share_settled(core, index, 0);
 }
 
 bool share_in_flight(struct core *core, struct inflight_entry *e, uint64_t seq)
 {
-    const struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
+    const struct member *m = e->flags & OUTQ_SHARE ? share_member_at(core, e->subid) : NULL;
     if (m == NULL || !m->owed) return false;
     if (e->state != INFLIGHT_WAIT_PUBACK) {
         journal_group(core, J_GIVEN, seq, member_group(m));
@@ -336,12 +323,13 @@ static void each_held(struct session *s,
     struct outq_walk walk;
     for (const struct inflight_entry *e = inflight_first(&s->out); e;
          e = inflight_next(&s->out, e)) {
-        const struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
+        const struct member *m = e->flags & OUTQ_SHARE ? share_member_at(core, e->subid) : NULL;
         if (m && m->owed && e->state == INFLIGHT_WAIT_PUBACK) fn(core, m, inflight_seq(e));
     }
     outq_walk_from(&walk, &s->queue, 0);
     for (const struct outq_item *item; (item = outq_walk_next(&walk)) != NULL;) {
-        const struct member *m = item->flags & OUTQ_SHARE ? member_at(core, item->subid) : NULL;
+        const struct member *m =
+            item->flags & OUTQ_SHARE ? share_member_at(core, item->subid) : NULL;
         bool owed = m && m->owed && !(item->flags & OUTQ_STORED) &&
                     msg_of((struct blob *)(uintptr_t)item->ref)->qos > 0;
         if (owed) fn(core, m, item_seq(core, item));
@@ -385,12 +373,18 @@ static void hand_back(struct core *core, struct member *m, const struct pub *p)
             mail_end(core, owner,
                      mail_put_pub(mail_put_bytes(mail_put_bytes(d, name), filter), p, 0));
     }
-    member_release(core, m);
+    share_member_release(core, m);
+}
+
+struct bytes share_name(const struct core *core, uint32_t index)
+{
+    const struct member *m = share_member_at(core, index);
+    return m ? bytes_of(m->text, m->name_len) : (struct bytes){0};
 }
 
 uint32_t share_subid(const struct core *core, uint32_t index)
 {
-    const struct member *m = member_at(core, index);
+    const struct member *m = share_member_at(core, index);
     return m ? m->subid : 0;
 }
 
@@ -399,7 +393,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     uint32_t index = mail_u32(r), serial = mail_u32(r), group = mail_u32(r), gserial = mail_u32(r);
     struct pub p;
     unsigned flags = mail_get_pub(r, &p);
-    struct member *m = member_at(core, index);
+    struct member *m = share_member_at(core, index);
     if (m == NULL || m->serial != serial) {
         struct ticket t = {group, gserial, index, serial, 0};
         post_return(core, src, &t, &p, SHARE_GONE);
@@ -432,7 +426,7 @@ static void take_back_inflight(struct session *s)
     struct inflight_entry *next;
     for (struct inflight_entry *e = inflight_first(&s->out); e; e = next) {
         next = inflight_next(&s->out, e);
-        struct member *m = e->flags & OUTQ_SHARE ? member_at(core, e->subid) : NULL;
+        struct member *m = e->flags & OUTQ_SHARE ? share_member_at(core, e->subid) : NULL;
         if (m == NULL || e->state != INFLIGHT_WAIT_PUBACK) continue;
         if (inflight_warm(s, e) < 0) continue;
         struct pub p;
@@ -450,7 +444,7 @@ static void take_back_queue(struct session *s, const struct member *only)
     uint32_t kept = 0;
     for (uint32_t n = s->queue.count; n > 0; n--) {
         struct outq_item item = *outq_peek(&s->queue);
-        struct member *m = item.flags & OUTQ_SHARE ? member_at(core, item.subid) : NULL;
+        struct member *m = item.flags & OUTQ_SHARE ? share_member_at(core, item.subid) : NULL;
         struct blob *b = (struct blob *)(uintptr_t)item.ref;
         outq_pop(&s->queue);
         bool mine = m && (only == NULL || m == only) && item.qos > 0;
@@ -483,12 +477,12 @@ static void take_back(struct session *s)
     take_back_queue(s, NULL);
 }
 
-static void leave(struct session *s, struct member **at)
+static void leave(struct session *s, struct member **at, bool gone)
 {
     struct core *core = s->core;
     struct member *m = *at;
     *at = m->next;
-    post_leave(core, m);
+    post_leave(core, m, gone);
     s->sub_count--;
     s->wish_count -= m->block != NULL;
     core->stats.shared_subscriptions--;
@@ -501,38 +495,56 @@ bool share_unsubscribe(struct session *s, struct bytes name, struct bytes filter
     if (at == NULL) return false;
     struct member *m = *at;
     /* What is in flight is completed on the connection that goes on. */
-    if (s->core->recovery == NULL) take_back_queue(s, m);
+    if (s->core->recovery == NULL && !m->queue) take_back_queue(s, m);
     journal_leave(s, m->mid);
-    leave(s, at);
+    leave(s, at, false);
     m->session = NULL;
-    member_release(s->core, m);
+    share_member_release(s->core, m);
     return true;
 }
 
 void share_leave_all(struct session *s)
 {
+    wqueue_offline(s);
     struct member *all = s->shares;
     take_back(s);
-    while (s->shares) leave(s, &s->shares);
+    while (s->shares) leave(s, &s->shares, true);
     while (all) {
         struct member *m = all;
         all = m->next;
         m->session = NULL;
-        member_release(s->core, m);
+        share_member_release(s->core, m);
     }
 }
 
 void share_online(struct session *s, bool online)
 {
-    if (!online) take_back(s);
+    if (!online) {
+        wqueue_offline(s);
+        take_back(s);
+    }
+    for (struct member *m = s->shares; m; m = m->next) m->epoch++;
     share_rejoin(s);
 }
 
 void share_dump(const struct session *s)
 {
     for (const struct member *m = s->shares; m; m = m->next)
-        core_log(s->core, LOG_T_NOTICE, "  $share/%.*s/%.*s (QoS %u)", m->name_len,
-                 (const char *)m->text, m->filter_len, (const char *)m->text + m->name_len, m->qos);
+        core_log(s->core, LOG_T_NOTICE, "  %s/%.*s/%.*s (QoS %u)", m->queue ? "$queue" : "$share",
+                 m->name_len, (const char *)m->text, m->filter_len,
+                 (const char *)m->text + m->name_len, m->qos);
+}
+
+void share_each(const struct session *s, void (*found)(void *ctx, const struct share_view *v),
+                void *ctx)
+{
+    for (const struct member *m = s->shares; m; m = m->next)
+        found(ctx, &(struct share_view){.name = bytes_of(m->text, m->name_len),
+                                        .filter = member_filter(m),
+                                        .block = bytes_of(m->block, m->block_len),
+                                        .subid = m->subid,
+                                        .qos = m->qos,
+                                        .retain_as_published = m->retain_as_published});
 }
 
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r)

@@ -43,6 +43,15 @@ void share_again(struct core *core, struct group *g, struct blob *b);
 /* For a checkpoint: what waits in that group. */
 void share_journal_waiting(struct core *core, uint32_t slot);
 void share_dump(const struct session *s); /* logs the memberships, a line each */
+/* A membership as others may see it; views, valid for the call. */
+struct share_view {
+    struct bytes name, filter, block; /* block: its wish, or empty */
+    uint32_t subid;
+    uint8_t qos;
+    bool retain_as_published;
+};
+void share_each(const struct session *s, void (*found)(void *ctx, const struct share_view *v),
+                void *ctx);
 /* Owner: picks a member and sends it p, counts a drop when there is none.  QoS 1 and 2 wait here
  * while all connected members have their windows full; within the limits of a session's queue,
  * beyond which the oldest goes to the least busy member. */
@@ -60,6 +69,7 @@ bool share_in_flight(struct core *core, struct inflight_entry *e, uint64_t seq);
 void share_undurable(struct session *s);
 /* For a checkpoint: what such a session has and its groups would get. */
 void share_journal_held(struct session *s);
+struct bytes share_name(const struct core *core, uint32_t member); /* of its group */
 uint32_t share_subid(const struct core *core, uint32_t member);
 void share_configure(struct core *core); /* the named filters are other ones */
 void share_mail_in(struct core *core, unsigned src, unsigned kind, struct rd *r);

@@ -3,6 +3,8 @@
 #include "core/core_int.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/queue.h"
+#include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
 #include "core/share.h"
@@ -28,6 +30,7 @@ struct order {
     struct wish_filters filters; /* of the entry that is looked at */
     struct replay_order replay;  /* the same */
     char why[WHY_SIZE];          /* an entry was refused: the Reason String; "" = none */
+    bool unlogged;               /* it is of the entry that is looked at, and not in the log */
     const char *error;           /* and the value of filter-error, if it was a filter; or NULL */
 };
 
@@ -44,16 +47,34 @@ PRINTF_LIKE(2, 3) static void explain(struct order *o, const char *fmt, ...)
     va_start(args, fmt);
     (void)vsnprintf(o->why, sizeof o->why, fmt, args);
     va_end(args);
+    o->unlogged = true;
+}
+
+/* Whether one more line about what this client got wrong may go to the log. */
+static bool may_log(struct cconn *c)
+{
+    if (c->faults_logged >= FAULTS_LOGGED) return false;
+    c->faults_logged++;
+    return true;
+}
+
+/* The Reason String, for people who cannot see it. */
+static void log_refusal(struct order *o, struct bytes whole)
+{
+    if (o->unlogged && may_log(o->c))
+        core_log(o->s->core, LOG_T_WARNING, "Client %s: subscription to %.*s refused: %s",
+                 o->s->client_id, (int)min_u64(whole.n, SHOWN), (const char *)whole.p, o->why);
+    o->unlogged = false;
 }
 
 /* What is wrong with a filter, for people who cannot see SUBACK's reason: the text and a caret
  * under its column. */
-static void log_fault(const struct order *o, const struct filter_error *error, struct bytes text)
+static void log_fault(struct order *o, const struct filter_error *error, struct bytes text)
 {
     struct core *core = o->s->core;
     const char *id = o->s->client_id;
-    if (o->c->faults_logged >= FAULTS_LOGGED) return;
-    o->c->faults_logged++;
+    o->unlogged = false;
+    if (!may_log(o->c)) return;
     int shown = (int)min_u64(text.n, SHOWN);
     core_log(core, LOG_T_WARNING, "Client %s: filter: column %u: %s", id, error->column,
              error->detail);
@@ -104,8 +125,15 @@ static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
         explain(o, "replay is not for groups and queues");
         return MQTT_IMPLEMENTATION_ERROR;
     }
-    if (w->queue.n || w->ack_deadline.p || w->max_deliveries.p || w->backoff.p) {
-        explain(o, "not available in this version");
+    bool retries = w->ack_deadline.p || w->max_deliveries.p || w->backoff.p;
+    const char *why = "";
+    uint32_t mark;
+    if (retries && in_group) {
+        explain(o, "ack-deadline, max-deliveries and backoff are not for groups");
+        return MQTT_IMPLEMENTATION_ERROR;
+    }
+    if (w->queue.n == 0 && !redeliver_wish(w, &mark, &why)) {
+        explain(o, "%s", why);
         return MQTT_IMPLEMENTATION_ERROR;
     }
     return w->expr.p || w->filter.p ? check_filter(o, w) : 0;
@@ -115,7 +143,7 @@ static bool may_use(struct order *o, struct bytes filter, enum acl_feature featu
                     const char *name)
 {
     if (access_may_use(o->c, filter, feature)) return true;
-    explain(o, "the access list does not let this client use %s here", name);
+    explain(o, "the access list does not let this client use %s", name);
     return false;
 }
 
@@ -123,12 +151,12 @@ static bool may_use(struct order *o, struct bytes filter, enum acl_feature featu
 static bool access_permits(struct order *o, const struct wish *w, struct bytes filter)
 {
     if (LIKELY(access_list(o->c) == NULL)) return true;
-    if (filter.n == 0) filter = w->queue; /* all that it collects */
-    if (access_denies_filter(o->c, filter)) return false;
+    if (filter.n && access_denies_filter(o->c, filter)) return false;
+    struct bytes inside = filter.n ? filter : w->queue; /* a queue has topics of its own */
     bool dead = bytes_starts(filter, "$dead/") || bytes_eq(filter, bytes_str("$dead"));
     return (!dead || may_use(o, filter, ACL_DEAD, "dead letters")) &&
-           (!(w->expr.p || w->filter.p) || may_use(o, filter, ACL_FILTER, "filters")) &&
-           (!(w->when.p || w->replay.p) || may_use(o, filter, ACL_REPLAY, "replay")) &&
+           (!(w->expr.p || w->filter.p) || may_use(o, inside, ACL_FILTER, "filters here")) &&
+           (!(w->when.p || w->replay.p) || may_use(o, filter, ACL_REPLAY, "replay here")) &&
            (!w->queue.n || may_use(o, w->queue, ACL_QUEUE, "this queue"));
 }
 
@@ -190,6 +218,16 @@ static int sub_new(struct order *o, struct bytes filter, const struct wish *w, s
     return 0;
 }
 
+static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes filter)
+{
+    struct core *core = s->core;
+    uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
+    struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
+    interest_changed(core, &after, filter, locals, durables);
+    sub_del(s, sub);
+    core->generation++;
+}
+
 static int plain_subscribe(struct order *o, struct bytes filter, const struct mqtt_subscription *e,
                            uint8_t qos, const struct wish *w, bool *is_new)
 {
@@ -203,6 +241,7 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     if (*is_new && core->cfg.max_subscriptions && s->sub_count >= core->cfg.max_subscriptions)
         return E_FULL;
     if (!(sub && sub->wished) && wish_over_quota(s, w)) return E_FULL;
+    if (o->replay.wanted && replay_over_quota(s, sub)) return E_FULL;
     if (sub == NULL || sub->wished == wish_is_empty(w)) {
         rc = sub_new(o, filter, w, &sub);
         if (*is_new && rc == 0) {
@@ -223,8 +262,15 @@ static int plain_subscribe(struct order *o, struct bytes filter, const struct mq
     journal_sub(s, sub, filter);
     interest_changed(core, sub->filter, filter, locals, durables);
     core->generation++;
-    if (sub->wished && o->replay.wanted) return replay_begin(wsub_of(sub), filter, &o->replay);
-    return 0;
+    const char *why;
+    uint32_t mark = 0; /* behind journal_sub(), which is not to know of marks */
+    if (redeliver_wish(w, &mark, &why) && mark) sub->subid = subid_join(core, mark, sub->subid);
+    rc = o->replay.wanted ? replay_begin(wsub_of(sub), filter, &o->replay) : 0;
+    if (rc < 0) { /* it is refused, so it must not bring live messages either */
+        journal_unsub(s, filter, w->prefix);
+        plain_unsubscribe(s, sub, filter);
+    }
+    return rc;
 }
 
 int session_resubscribe(struct session *s, struct bytes filter, const struct mqtt_subscription *e,
@@ -240,35 +286,82 @@ int session_resubscribe(struct session *s, struct bytes filter, const struct mqt
     return rc;
 }
 
-/* One entry: the reason for SUBACK. */
-static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
+/* One entry, taken apart. */
+struct part {
+    struct bytes group; /* n > 0: of a shared group, or the name of a queue */
+    struct bytes filter;
+    struct wish w;
+};
+
+/* Takes an entry apart and looks whether it may be: 0, or the reason for SUBACK. */
+static uint8_t look_at(struct order *o, const struct mqtt_subscription *e, struct part *part)
 {
     struct cconn *c = o->c;
     struct core *core = c->core;
-    struct bytes group = {0}, filter = e->filter;
-    struct wish w = o->wish;
-    int shared = mqtt_share_split(e->filter, &group, &filter);
-    if (shared == E_TOPIC_FILTER || wish_split(filter, shared == 0, &w, &filter) < 0) {
+    *part = (struct part){.filter = e->filter, .w = o->wish};
+    struct bytes *filter = &part->filter;
+    int shared = mqtt_share_split(e->filter, &part->group, filter);
+    if (shared == E_TOPIC_FILTER || wish_split(*filter, shared == 0, &part->w, filter) < 0) {
         explain(o, "a prefix of the topic filter is not complete, or in the wrong place");
         return MQTT_TOPIC_FILTER_INVALID;
     }
-    if (filter.n && !mqtt_topic_filter_ok(filter, core->cfg.max_topic_levels))
+    if (filter->n && !mqtt_topic_filter_ok(*filter, core->cfg.max_topic_levels))
         return MQTT_TOPIC_FILTER_INVALID;
-    uint8_t refusal = check_wish(o, &w, shared == 0);
+    uint8_t refusal = check_wish(o, &part->w, shared == 0);
     if (refusal) return refusal;
-    uint8_t qos = (uint8_t)min_u64(e->qos, c->listener->max_qos);
-    bool is_new = false;
-    int rc = mounted(c, &filter);
-    if (rc == 0 && !access_permits(o, &w, filter)) {
-        core->stats.denied_subscribe++;
-        return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
+    if (part->w.queue.n) part->group = part->w.queue;
+    int rc = filter->n ? mounted(c, filter) : 0;
+    if (rc < 0) return rc == E_TOPIC_FILTER ? MQTT_TOPIC_FILTER_INVALID : MQTT_QUOTA_EXCEEDED;
+    if (!access_permits(o, &part->w, *filter)) return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
+    return part->w.queue.n ? 0 : check_replay(o, &part->w, *filter);
+}
+
+/* What the owners of queues say of this packet; E_AGAIN: not all have, and it is to come again. */
+static int ask_owners(struct order *o, const struct mqtt_subscribe *packet)
+{
+    struct cconn *c = o->c;
+    struct mqtt_subscribe m = *packet;
+    struct mqtt_subscription e;
+    bool asked = false;
+    for (uint32_t i = 0; mqtt_subscribe_next(c->version, &m, &e); i++) {
+        struct part part;
+        const char *why;
+        if (!bytes_starts(e.filter, "$queue/")) continue;
+        if (look_at(o, &e, &part) == 0)
+            asked |= wqueue_ask(c, i, part.group, part.filter, &part.w, &why) == CORE_ASKED;
+        wish_filters_fini(c->core, &o->filters);
     }
-    refusal = rc == 0 ? check_replay(o, &w, filter) : 0;
+    o->why[0] = 0;
+    o->error = NULL;
+    o->unlogged = false;
+    if (asked) conn_pause_on(c, &c->core->queue_waiters);
+    return asked ? E_AGAIN : 0;
+}
+
+/* One entry: the reason for SUBACK. */
+static uint8_t subscribe_one(struct order *o, uint32_t at, const struct mqtt_subscription *e)
+{
+    struct cconn *c = o->c;
+    struct core *core = c->core;
+    struct part part;
+    uint8_t refusal = look_at(o, e, &part);
+    if (refusal == MQTT_NOT_AUTHORIZED) core->stats.denied_subscribe++;
     if (refusal) return refusal;
-    if (rc == 0 && shared == 0) {
-        rc = share_subscribe(o->s, group, filter, e, qos, o->subid, &w);
+    struct wish w = part.w;
+    struct bytes filter = part.filter;
+    const char *why = "";
+    int said = w.queue.n ? wqueue_ask(c, at, w.queue, filter, &w, &why) : 0;
+    if (said) {
+        explain(o, "queue: %s", said > 0 ? why : "its owner did not answer");
+        return said > 0 ? (uint8_t)said : MQTT_QUOTA_EXCEEDED;
+    }
+    uint8_t qos = (uint8_t)min_u64(e->qos, c->listener->max_qos);
+    bool is_new = false, shared = part.group.n > 0;
+    int rc;
+    if (shared) {
+        rc = share_subscribe(o->s, part.group, filter, e, qos, o->subid, &w);
         o->joins = true;
-    } else if (rc == 0) {
+    } else {
         rc = plain_subscribe(o, filter, e, qos, &w, &is_new);
     }
     if (rc == E_FULL && wish_over_quota(o->s, &w))
@@ -281,7 +374,7 @@ static uint8_t subscribe_one(struct order *o, const struct mqtt_subscription *e)
     bool retained =
         e->retain_handling == 0 || (e->retain_handling == 1 && is_new); /* [MQTT-3.3.1-9..11] */
     uint64_t variant = wished_variant(core, &w);
-    if (shared != 0 && retained &&
+    if (!shared && retained &&
         rjob_add(o->s, filter, variant, qos, o->subid, &o->filters, o->replay.wanted) == NULL)
         core->stats.dropped_no_memory++;
     return qos;
@@ -309,12 +402,15 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
     uint8_t *reply = core_scratch(core, SCRATCH_REPLY, 2 * (size_t)m.count + 256 + MQTT_SMALL_MAX);
     if (reply == NULL) return E_NOMEM;
     uint8_t *reasons = reply + m.count + 256 + MQTT_SMALL_MAX;
+    if (ask_owners(&o, &m) < 0) return E_AGAIN;
     struct mqtt_subscription e;
     for (uint32_t i = 0; mqtt_subscribe_next(c->version, &m, &e); i++) {
-        uint8_t reason = subscribe_one(&o, &e);
+        uint8_t reason = subscribe_one(&o, i, &e);
         wish_filters_fini(core, &o.filters);
+        log_refusal(&o, e.filter);
         reasons[i] = !v5 && reason >= MQTT_UNSPECIFIED_ERROR ? MQTT3_SUBACK_FAILURE : reason;
     }
+    wqueue_answered(c);
     uint8_t block[WHY_SIZE + 64];
     struct bytes props = reason_props(&o, block);
     if (MQTT_SMALL_MAX + props.n + m.count > c->max_packet) props.n = 0; /* [MQTT-3.9.2-1] */
@@ -325,16 +421,6 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
 }
 
 /* ---- ending ---- */
-
-static void plain_unsubscribe(struct session *s, struct sub *sub, struct bytes filter)
-{
-    struct core *core = s->core;
-    uint32_t locals = sub->filter->local_count, durables = sub->filter->durable_count;
-    struct filter after = {.local_count = locals - 1, .durable_count = durables - sub->durable};
-    interest_changed(core, &after, filter, locals, durables);
-    sub_del(s, sub);
-    core->generation++;
-}
 
 void session_unsubscribe(struct session *s, struct bytes filter, struct bytes prefix)
 {
@@ -355,8 +441,9 @@ static uint8_t unsubscribe_one(struct cconn *c, struct bytes whole)
         return MQTT_TOPIC_FILTER_INVALID;
     core_log(c->core, LOG_T_UNSUBSCRIBE, "%s %.*s", s->client_id, (int)whole.n,
              (const char *)whole.p);
-    if (mounted(c, &filter) < 0) return MQTT_TOPIC_FILTER_INVALID;
-    if (shared == 0)
+    if (filter.n && mounted(c, &filter) < 0) return MQTT_TOPIC_FILTER_INVALID;
+    if (w.queue.n) group = w.queue;
+    if (shared == 0 || w.queue.n)
         return share_unsubscribe(s, group, filter, w.prefix) ? MQTT_SUCCESS
                                                              : MQTT_NO_SUBSCRIPTION_EXISTED;
     uint64_t variant = wished_variant(c->core, &w);

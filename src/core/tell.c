@@ -1,6 +1,8 @@
 /* See tell.h. */
 #include "core/tell.h"
 
+#include "core/redeliver.h"
+
 #include "base/rfc3339.h"
 
 #include <inttypes.h>
@@ -11,12 +13,15 @@ enum { TELL_MAX = 128 }; /* bytes of all three properties */
 bool tell_asked(const uint32_t **ids, uint32_t *count, uint32_t *room)
 {
     uint32_t kept = 0, n = *count;
-    for (uint32_t i = 0; i < n; i++)
-        if ((*ids)[i] != SUBID_TOLD) room[kept++] = (*ids)[i];
+    bool told = false;
+    for (uint32_t i = 0; i < n; i++) {
+        told |= (*ids)[i] == SUBID_TOLD;
+        if (!subid_is_retry((*ids)[i])) room[kept++] = (*ids)[i]; /* SUBID_TOLD is one, too */
+    }
     if (kept == n) return false;
     *ids = room;
     *count = kept;
-    return true;
+    return told;
 }
 
 uint32_t tell_plain(struct core *core, uint32_t subid)
@@ -37,6 +42,8 @@ int tell_props(struct core *core, const struct tell *t, struct bytes *props)
     if (t->seq) {
         snprintf(text, sizeof text, "%" PRIu64, t->seq);
         d = mqtt_put_prop_user(d, bytes_str("sluice-seq"), bytes_str(text));
+    }
+    if (t->seq && t->time_ms) {
         rfc3339_put(text, t->time_ms);
         d = mqtt_put_prop_user(d, bytes_str("sluice-ts"), bytes_str(text));
     }

@@ -10,13 +10,13 @@
  * with those of overlapping subscriptions, through queues, and into the journal. */
 #define SUBID_TOLD 0x7fffffffu
 
-struct tell {
-    uint64_t seq, time_ms; /* of the message, wall clock; seq 0: neither is said */
-    uint32_t attempt;      /* below 2: not said */
-};
+/* struct tell (core_int.h): seq and time (wall clock) of the message; seq 0: neither is said; time
+ * 0: the time is not, and the place is said to every subscription.  attempt: below 2 it is not
+ * said.
+ */
 
-/* Leaves SUBID_TOLD out of the identifiers, which then are in room (SUBID_MAX).  Whether it was
- * among them. */
+/* Leaves SUBID_TOLD and other marks (redeliver.h) out of the identifiers, which then are in room
+ * (SUBID_MAX).  Whether it was among them. */
 bool tell_asked(const uint32_t **ids, uint32_t *count, uint32_t *room);
 
 /* One of the identifiers other than SUBID_TOLD; 0: there is none. */

@@ -18,10 +18,18 @@
 
 struct session;
 struct group;
+struct wqueue;
 struct tnode;
 struct exact_filter;
 
-enum sub_kind { SUB_SESSION, SUB_GROUP, SUB_SHARD, SUB_WISHES };
+enum sub_kind {
+    SUB_SESSION,
+    SUB_GROUP,
+    SUB_SHARD,
+    SUB_WISHES,
+    SUB_QUEUE,       /* a work queue of this shard */
+    SUB_QUEUE_SHARD, /* another shard, which has one */
+};
 enum filter_place { PLACE_EXACT, PLACE_HERE, PLACE_BELOW };
 
 struct filter {
@@ -37,6 +45,7 @@ struct sub {
     union {
         struct session *session;
         struct group *group;
+        struct wqueue *queue;
         uintptr_t shard;
     } owner;
     uint32_t subid; /* Subscription Identifier, 0 = none */

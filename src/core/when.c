@@ -85,8 +85,7 @@ int when_check_span(const struct when *from, const struct when *to, const char *
     *why = "last:N has no end";
     if (from->kind == WHEN_LAST || to->kind == WHEN_LAST) return E_INVALID;
     *why = "it ends before it begins";
-    if ((both && from->value > to->value) ||
-        (to->kind == WHEN_EARLIEST && from->kind != to->kind) ||
+    if ((both && from->value > to->value) || to->kind == WHEN_EARLIEST ||
         (from->kind == WHEN_LATEST && to->kind != WHEN_LATEST))
         return E_INVALID;
     return 0;

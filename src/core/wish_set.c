@@ -3,6 +3,11 @@
 #include "core/share.h"
 #include "core/wished.h"
 
+enum {
+    FEW_MAX = 3,   /* on one topic filter */
+    LOOK_MAX = 16, /* holders that are looked at for them */
+};
+
 /* By which it is looked up; where there are two, the other is asked of what was found. */
 static struct filter_expr *leading(const struct wish_filters *f)
 {
@@ -34,19 +39,42 @@ static void set_release(struct core *core, struct wish_set *set)
     trie_del(&core->trie, &set->head);
 }
 
-void wish_set_join(struct core *core, struct wsub *ws, struct bytes filter)
+/* So few that each is asked by itself: a set would only cost memory, as there may be very many
+ * topic filters with one of them. */
+static bool are_few(const struct filter *f)
+{
+    uint32_t seen = 0, wished = 0;
+    for (const struct sub *s = f->subs; s; s = s->filter_next) {
+        if (s->kind == SUB_WISHES || ++seen > LOOK_MAX) return false;
+        wished += s->wished;
+    }
+    return wished <= FEW_MAX;
+}
+
+static int join(struct wish_set *set, struct wsub *ws)
 {
     struct filter_expr *expr = leading(&ws->filters);
-    ASSERT(ws->among == NULL);
-    if (expr == NULL) return;
-    struct wish_set *set = set_get(core, filter);
-    if (set == NULL) return;
-    if (filter_set_add(set->set, expr, &ws->member) < 0) {
-        set_release(core, set);
-        return;
-    }
+    int rc = expr ? filter_set_add(set->set, expr, &ws->member) : 0;
+    if (expr == NULL || rc < 0) return rc;
     ws->among = set;
     trie_hide(&ws->head.sub);
+    return 0;
+}
+
+void wish_set_join(struct core *core, struct wsub *ws, struct bytes filter)
+{
+    const struct filter *f = ws->head.sub.filter;
+    ASSERT(ws->among == NULL);
+    if (leading(&ws->filters) == NULL || are_few(f)) return;
+    struct wish_set *set = set_get(core, filter);
+    if (set == NULL) return;
+    int rc = join(set, ws);
+    struct sub *s = f->subs, *next; /* and those that were few until now */
+    for (uint32_t seen = 0; rc == 0 && s && seen < LOOK_MAX; s = next, seen++) {
+        next = s->filter_next;
+        if (s->wished) rc = join(set, wsub_of(s));
+    }
+    set_release(core, set);
 }
 
 void wish_set_leave(struct core *core, struct wsub *ws)

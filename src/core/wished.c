@@ -178,7 +178,7 @@ int wished_set(struct core *core, struct wsub *ws, const struct wish *w,
 void wished_fini(struct core *core, struct wsub *ws)
 {
     wish_set_leave(core, ws);
-    replay_end(core, ws);
+    replay_end(ws);
     mem_free(ws->block);
     ws->block = NULL;
     wish_filters_fini(core, &ws->filters);

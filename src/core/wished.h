@@ -104,8 +104,8 @@ static inline struct wish_set *wish_set_of(struct sub *s)
     return CONTAINER_OF(s, struct wish_set, head);
 }
 
-/* Puts ws, which is in no set, into that of its topic filter; where there is no memory, or no
- * filter to go by, it stays among the holders and is asked by itself. */
+/* Puts ws, which is in no set, into that of its topic filter.  Where there are few, or is no
+ * memory, or no filter to go by, it stays among the holders and is asked by itself. */
 void wish_set_join(struct core *core, struct wsub *ws, struct bytes filter);
 /* Takes it out, if it is in. */
 void wish_set_leave(struct core *core, struct wsub *ws);

@@ -5,18 +5,30 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include <jansson.h>
 
 /* Exit codes (CONTRACT section 7). */
-enum { CTL_DONE = 0, CTL_REFUSED = 1, CTL_USAGE = 2 };
+enum { CTL_DONE = 0, CTL_REFUSED = 1, CTL_USAGE = 2, CTL_UNREACHABLE = 4 };
 
 struct ctl {
-    bool json;
+    bool json, dry_run, once;
+    const char *url, *socket;    /* of the broker; NULL: not said */
+    const char *client;          /* --client, or NULL */
     const char *const *operands; /* as many as the verb's row says */
+    unsigned operand_count;
 };
 
 /* Each returns an exit code. */
 int ctl_store_check(const struct ctl *ctl);
 int ctl_config_check(const struct ctl *ctl);
+int ctl_status(const struct ctl *ctl);
+int ctl_top(const struct ctl *ctl);
+int ctl_clients_list(const struct ctl *ctl);
+int ctl_clients_show(const struct ctl *ctl);
+int ctl_clients_kick(const struct ctl *ctl);
+int ctl_subscriptions(const struct ctl *ctl);
+int ctl_retained_list(const struct ctl *ctl);
+int ctl_retained_delete(const struct ctl *ctl);
 /* With options of its own: all words behind the verb. */
 int ctl_passwd(unsigned count, char **words);
 int ctl_filter(unsigned count, char **words);
@@ -24,6 +36,43 @@ int ctl_filter_bench(const char *filters); /* how many; NULL: a row of sizes */
 
 /* "sluicectl: ..." on stderr; returns code. */
 int ctl_fail(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* ---- http.c ---- */
+
+/* Asks the broker: GET, or POST of JSON text.  0: *body is the answer's, the caller's to
+ * buf_fini(); else an exit code, and stderr says why. */
+MUST_USE int ctl_request(const struct ctl *ctl, const char *path, const char *post,
+                         struct buf *body);
+/* The same with JSON; post may be NULL and stays the caller's, *out is the caller's to
+ * json_decref().
+ */
+MUST_USE int ctl_request_json(const struct ctl *ctl, const char *path, json_t *post, json_t **out);
+/* Appends the JSON text, with a 0 behind it.  E_NOMEM. */
+MUST_USE int ctl_json_append(struct buf *out, const json_t *json);
+/* Appends text, percent-encoded.  E_NOMEM. */
+MUST_USE int ctl_escape(struct buf *path, const char *text);
+
+/* ---- table.c ---- */
+
+enum { CTL_TABLE_ROWS = 1000, CTL_TABLE_COLUMNS = 16 };
+
+struct ctl_column {
+    const char *title, *member;
+    bool right; /* numbers */
+};
+
+/* Rows are printed a thousand at a time, so that columns are as wide as they need to be. */
+struct ctl_table {
+    const struct ctl_column *columns;
+    size_t column_count, row_count;
+    bool begun;
+    size_t widths[CTL_TABLE_COLUMNS];
+    json_t *rows[CTL_TABLE_ROWS];
+};
+void ctl_table_row(struct ctl_table *t, json_t *row); /* takes row */
+void ctl_table_flush(struct ctl_table *t);            /* the rest, and the head if nothing came */
+void ctl_print_text(const char *text);                /* without control characters */
+int ctl_print_json(json_t *json);                     /* a line; takes it; an exit code */
 
 /* ---- json.c: writes one value piece by piece, commas included ----
  * name: of a member of an object; NULL in arrays and at the top.  Without memory the rest is left

@@ -7,34 +7,74 @@
 enum { WORDS_MAX = 8 }; /* of a command: the verb's and its operands */
 
 struct verb {
-    const char *words[2]; /* the second may be NULL */
-    const char *operands; /* for people */
-    unsigned operand_count;
+    const char *words[2];             /* the second may be NULL */
+    const char *operands;             /* for people */
+    unsigned operand_count, optional; /* as many more */
+    unsigned options;                 /* enum option */
     int (*run)(const struct ctl *ctl);
     const char *help;
 };
 
+/* Options that only some verbs have. */
+enum option { ASKS = 1, DRY_RUN = 2, ONCE = 4, CLIENT = 8 }; /* ASKS: --url, --socket */
+
 static const struct verb verbs[] = {
-    {{"config", "check"}, "FILE", 1, ctl_config_check, "Say whether a configuration is good."},
+    {{"status", NULL}, "", 0, 0, ASKS, ctl_status, "Describe the broker as a whole."},
+    {{"top", NULL},
+     "[--once]",
+     0,
+     0,
+     ASKS | ONCE,
+     ctl_top,
+     "Its figures and their rates, every two seconds or once."},
+    {{"clients", "list"}, "", 0, 0, ASKS, ctl_clients_list, "List all sessions."},
+    {{"clients", "show"}, "ID", 1, 0, ASKS, ctl_clients_show, "Describe one session."},
+    {{"clients", "kick"}, "ID", 1, 0, ASKS, ctl_clients_kick, "End a client's connection."},
+    {{"subscriptions", NULL},
+     "[--client ID]",
+     0,
+     0,
+     ASKS | CLIENT,
+     ctl_subscriptions,
+     "List subscriptions: all, or those of one client."},
+    {{"retained", "list"},
+     "[FILTER]",
+     0,
+     1,
+     ASKS,
+     ctl_retained_list,
+     "List retained messages: all, or those that match a topic filter."},
+    {{"retained", "delete"},
+     "FILTER [--dry-run]",
+     1,
+     0,
+     ASKS | DRY_RUN,
+     ctl_retained_delete,
+     "Delete retained messages that match, or only count them."},
+    {{"config", "check"},
+     "FILE",
+     1,
+     0,
+     0,
+     ctl_config_check,
+     "Say whether a configuration is good."},
     {{"store", "check"},
      "DIR",
      1,
+     0,
+     0,
      ctl_store_check,
      "Verify and describe a data folder that no broker uses: the folder\n"
      "NAME.d, its anchor NAME, or the persistence_location it is in."},
 };
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
-static const char *const later_verbs[] = {
-    "status", "top",     "clients", "subscriptions", "retained", "queue",
-    "dead",   "history", "pub",     "sub",           "bench",
-};
-static const char *const later_options[] = {"--url", "--socket"};
+static const char *const later_verbs[] = {"queue", "dead", "history", "pub", "sub", "bench"};
 
 struct command {
     struct ctl ctl;
     const char *words[WORDS_MAX];
-    unsigned count;
+    unsigned count, options; /* options: given ones, enum option */
     bool help, version;
 };
 
@@ -53,11 +93,11 @@ static void print_help(void)
 {
     puts("sluicectl " SLUICE_VERSION ", the operator's tool of the MQTT broker sluice\n"
          "\n"
-         "Usage: sluicectl [--json] VERB ...\n");
+         "Usage: sluicectl [--url URL | --socket PATH] [--json] VERB ...\n");
     for (size_t i = 0; i < ARRAY_LEN(verbs); i++) {
         const struct verb *v = &verbs[i];
-        printf("  %s%s%s %s\n", v->words[0], v->words[1] ? " " : "", v->words[1] ? v->words[1] : "",
-               v->operands);
+        printf("  %s%s%s%s%s\n", v->words[0], v->words[1] ? " " : "",
+               v->words[1] ? v->words[1] : "", v->operands[0] ? " " : "", v->operands);
         for (const char *p = v->help; *p;) {
             size_t n = strcspn(p, "\n");
             printf("      %.*s\n", (int)n, p);
@@ -75,11 +115,17 @@ static void print_help(void)
          "  filter bench [FILTERS]\n"
          "      Measure how fast filters are found on this machine; the goals stand beside it.\n"
          "\n"
-         "      --json     one JSON value instead of text\n"
-         "      --version  print the version\n"
-         "  -h, --help     this text\n"
+         "      --url URL      the broker's admin listener; default http://127.0.0.1:9883\n"
+         "      --socket PATH  the same by a unix socket\n"
+         "      --json         one JSON value instead of text\n"
+         "      --version      print the version\n"
+         "  -h, --help         this text\n"
          "\n"
-         "Exit codes: 0 done, 1 no (damaged, not good, not there), 2 wrong use");
+         "Who asks: user and password in the URL, or SLUICE_USER and SLUICE_PASSWORD in the\n"
+         "environment, or a line of ~/.netrc.  SLUICE_CAFILE: whose certificates to believe.\n"
+         "\n"
+         "Exit codes: 0 done, 1 no (refused, damaged, not good, not there), 2 wrong use,\n"
+         "4 the broker cannot be reached");
 }
 
 static bool listed(const char *const *list, size_t count, const char *word)
@@ -89,21 +135,35 @@ static bool listed(const char *const *list, size_t count, const char *word)
     return false;
 }
 
+/* With a value behind it: where that goes; else NULL. */
+static const char **value_of(struct command *c, const char *word)
+{
+    const char **slot = NULL;
+    if (strcmp(word, "--url") == 0) slot = &c->ctl.url;
+    if (strcmp(word, "--socket") == 0) slot = &c->ctl.socket;
+    if (slot) c->options |= ASKS;
+    if (strcmp(word, "--client") != 0) return slot;
+    c->options |= CLIENT;
+    return &c->ctl.client;
+}
+
 static int take_option(struct command *c, const char *word)
 {
-    if (strcmp(word, "--json") == 0)
+    if (strcmp(word, "--json") == 0) {
         c->ctl.json = true;
-    else if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0)
+    } else if (strcmp(word, "-h") == 0 || strcmp(word, "--help") == 0) {
         c->help = true;
-    else if (strcmp(word, "--version") == 0)
+    } else if (strcmp(word, "--version") == 0) {
         c->version = true;
-    else if (listed(later_options, ARRAY_LEN(later_options), word))
-        return ctl_fail(CTL_USAGE,
-                        "%s is not supported yet: no verb of this version talks to a "
-                        "broker",
-                        word);
-    else
+    } else if (strcmp(word, "--dry-run") == 0) {
+        c->ctl.dry_run = true;
+        c->options |= DRY_RUN;
+    } else if (strcmp(word, "--once") == 0) {
+        c->ctl.once = true;
+        c->options |= ONCE;
+    } else {
         return ctl_fail(CTL_USAGE, "unknown option '%s'; see sluicectl --help", word);
+    }
     return 0;
 }
 
@@ -112,9 +172,13 @@ static int read_command(struct command *c, int argc, char **argv)
 {
     bool options = true;
     for (int i = 1; i < argc; i++) {
-        const char *word = argv[i];
+        const char *word = argv[i], **slot;
         if (options && strcmp(word, "--") == 0) {
             options = false;
+        } else if (options && (slot = value_of(c, word)) != NULL) {
+            if (++i == argc || argv[i][0] == 0)
+                return ctl_fail(CTL_USAGE, "%s needs a value", word);
+            *slot = argv[i];
         } else if (options && word[0] == '-' && word[1]) {
             int rc = take_option(c, word);
             if (rc) return rc;
@@ -124,6 +188,19 @@ static int read_command(struct command *c, int argc, char **argv)
             c->words[c->count++] = word;
         }
     }
+    if (c->ctl.url && c->ctl.socket)
+        return ctl_fail(CTL_USAGE, "either --url or --socket, not both");
+    return 0;
+}
+
+/* The verb is to have all options that were given. */
+static int check_options(const struct command *c, const struct verb *v)
+{
+    static const char *const names[] = {"--url or --socket", "--dry-run", "--once", "--client"};
+    for (unsigned i = 0; i < ARRAY_LEN(names); i++)
+        if (c->options & ~v->options & 1u << i)
+            return ctl_fail(CTL_USAGE, "%s is not for 'sluicectl %s%s%s'", names[i], v->words[0],
+                            v->words[1] ? " " : "", v->words[1] ? v->words[1] : "");
     return 0;
 }
 
@@ -138,7 +215,7 @@ static const struct verb *find_verb(const struct command *c, int *code)
         if (strcmp(v->words[0], first) != 0) continue;
         if (v->words[1] == NULL || (c->count > 1 && strcmp(v->words[1], c->words[1]) == 0))
             return v;
-        half = v;
+        if (half == NULL) half = v;
     }
     if (half)
         ctl_fail(CTL_USAGE, "'%s' is not complete: did you mean 'sluicectl %s %s %s'?", first,
@@ -169,9 +246,12 @@ int main(int argc, char **argv)
     const struct verb *v = find_verb(&c, &code);
     if (v == NULL) return code;
     unsigned skip = v->words[1] ? 2 : 1;
-    if (c.count != skip + v->operand_count)
+    if (c.count < skip + v->operand_count || c.count > skip + v->operand_count + v->optional)
         return ctl_fail(CTL_USAGE, "use: sluicectl %s%s%s %s", v->words[0], v->words[1] ? " " : "",
                         v->words[1] ? v->words[1] : "", v->operands);
+    code = check_options(&c, v);
+    if (code) return code;
     c.ctl.operands = c.words + skip;
+    c.ctl.operand_count = c.count - skip;
     return v->run(&c.ctl);
 }

@@ -52,6 +52,12 @@ __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t crc, s
         wide = _mm_crc32_u64(wide, v);
     }
     uint32_t narrow = (uint32_t)wide;
+    if (end - p >= 4) { /* as behind a frame's own checksum */
+        uint32_t v;
+        memcpy(&v, p, 4);
+        narrow = _mm_crc32_u32(narrow, v);
+        p += 4;
+    }
     for (; p < end; p++) narrow = _mm_crc32_u8(narrow, *p);
     return ~narrow;
 }

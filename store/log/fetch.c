@@ -9,6 +9,7 @@ enum {
     WINDOW_MIN = 16 << 10,   /* bytes; doubled as long as reading goes on where it ended */
     WINDOW_MAX = 256 << 10,  /* bytes; only single larger records have more */
     WINDOW_COLD = 128 << 10, /* at least, when the disk is asked */
+    LAST_LIKELY = 4 << 10,   /* bytes: most records are shorter */
     PROTECTED_POLLS = 2,     /* what was read for somebody is kept for so many turns */
 };
 
@@ -59,12 +60,15 @@ static int state(const struct slot *s)
 /* The slot that has position in it, or will have, and most of what follows. */
 static struct slot *slot_of(struct door *d, uint64_t position)
 {
-    struct slot *best = NULL;
+    struct slot *best = d->last_slot; /* most records follow one that was just read */
+    if (best && state(best) == SLOT_READY && covers(best, position, LAST_LIKELY)) return best;
+    best = NULL;
     for (int i = 0; i < SLOTS; i++) {
         struct slot *s = &d->slots[i];
         if (state(s) == SLOT_EMPTY || !covers(s, position, 1)) continue;
         if (best == NULL || s->start + s->len > best->start + best->len) best = s;
     }
+    d->last_slot = best;
     return best;
 }
 
@@ -221,6 +225,7 @@ int door_view(struct door *d, uint64_t position, struct bytes *body)
         struct slot *s = slot_of(d, position);
         int rc = s ? from_slot(d, s, position, &need, body) : 1;
         if (rc <= 0) return rc;
+        d->last_slot = NULL;
         if (need > available) return lost(d, segment, position, "frame header");
         rc = slot_load(d, segment, position, need, available);
         if (rc < 0) return rc;

@@ -278,10 +278,10 @@ bool index_next(const struct index *x, struct index_topic *t)
     return true;
 }
 
-bool index_place(struct index_topic *t, uint64_t *last)
+bool index_place(struct bytes *places, uint64_t *last)
 {
     uint64_t distance;
-    if (!number_get(&t->places, &distance)) return false;
+    if (!number_get(places, &distance)) return false;
     *last += distance * FRAME_ALIGN;
     return true;
 }

@@ -42,8 +42,8 @@ struct index_topic {
 };
 bool index_next(const struct index *x, struct index_topic *t);
 
-/* Takes the next position off t->places, which is behind `last` (at first: the base).  False: that
- * was all. */
-bool index_place(struct index_topic *t, uint64_t *last);
+/* Takes the next position off a topic's places, which is behind `last` (at first: the base).
+ * False: that was all. */
+bool index_place(struct bytes *places, uint64_t *last);
 
 #endif

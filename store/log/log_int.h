@@ -110,6 +110,7 @@ struct door {
     uint64_t polls, touches;
     uint64_t reported[REPORTED];
     struct slot slots[SLOTS];
+    struct slot *last_slot; /* where the last record was found; or NULL */
     struct slot
         *large; /* has a record that is larger than windows are, for the last view; or NULL */
     /* Read by the others.  busy_from is a lower bound of what is being copied: written before the

@@ -36,6 +36,7 @@ void reader_let_go(struct log_reader *r)
 
 static void merge_end(struct log_reader *r)
 {
+    seek_end(r);
     index_fini(&r->index);
     r->count = 0;
     reader_let_go(r);
@@ -100,11 +101,9 @@ static void sift(struct cursor *heap, size_t count, size_t i)
 /* The next place of a topic that is wanted. */
 static bool cursor_next(const struct log_reader *r, struct cursor *c)
 {
-    struct index_topic t = {.places = c->places};
     bool there;
-    do there = index_place(&t, &c->at);
+    do there = index_place(&c->places, &c->at);
     while (there && (c->at < r->position || c->at < c->from));
-    c->places = t.places;
     return there && c->at < r->merge_to;
 }
 
@@ -130,6 +129,7 @@ static int merge_begin(struct log_reader *r, const struct index *x)
     r->index = *x;
     r->count = 0;
     bool in_time = x->last_ms >= r->query.from_ms && x->first_ms <= r->query.to_ms;
+    r->timeless = x->first_ms >= r->query.from_ms && x->last_ms <= r->query.to_ms;
     while (in_time && rc == 0 && index_next(x, &t)) {
         uint32_t wanted = reader_wants(r, t.name);
         if (wanted == STORE_NONE) continue;
@@ -138,17 +138,22 @@ static int merge_begin(struct log_reader *r, const struct index *x)
         rc = add_cursor(r, c);
     }
     for (size_t i = r->count / 2; rc == 0 && i-- > 0;) sift(r->cursors, r->count, i);
-    if (rc < 0 || r->count == 0) merge_end(r);
+    if (rc < 0 || r->count == 0)
+        merge_end(r);
+    else if (x->first_ms < r->query.from_ms)
+        seek_begin(r);
     return rc;
 }
 
 static void merge_pop(struct log_reader *r)
 {
     if (!cursor_next(r, &r->cursors[0])) r->cursors[0] = r->cursors[--r->count];
-    if (r->count)
+    if (r->count) {
         sift(r->cursors, r->count, 0);
-    else
-        merge_end(r);
+        return;
+    }
+    merge_end(r);
+    r->position = max_u64(r->position, r->merge_to);
 }
 
 /* ---- from segment to segment ---- */
@@ -218,33 +223,51 @@ static int advance(struct log_reader *r)
 
 /* ---- the messages ---- */
 
+int reader_time(const struct log_reader *r, uint64_t position, struct bytes *body, uint64_t *ms)
+{
+    struct store_topic t;
+    int rc = door_view(r->door, position, body);
+    if (rc < 0) return rc;
+    if (!r->door->log->options.describe(*body, &t)) return 1;
+    *ms = t.time_ms;
+    return 0;
+}
+
 /* 1: not this one. */
 static int take(const struct log_reader *r, uint64_t position, struct store_record *out)
 {
-    struct store_topic t;
     struct bytes body;
-    int rc = door_view(r->door, position, &body);
+    uint64_t ms = 0;
+    int rc =
+        r->timeless ? door_view(r->door, position, &body) : reader_time(r, position, &body, &ms);
     if (rc == E_IO) return 1; /* lost, and reported */
-    if (rc < 0) return rc;
-    if (!r->door->log->options.describe(body, &t)) return 1;
-    if (t.time_ms < r->query.from_ms || t.time_ms > r->query.to_ms) return 1;
-    *out =
-        (struct store_record){.seq = position / FRAME_ALIGN, .kind = STORE_MESSAGE, .body = body};
-    return 0;
+    if (rc == 0 && !r->timeless && (ms < r->query.from_ms || ms > r->query.to_ms)) return 1;
+    if (rc == 0)
+        *out = (struct store_record){
+            .seq = position / FRAME_ALIGN, .kind = STORE_MESSAGE, .body = body};
+    return rc;
+}
+
+/* Passes over what is before r->position. */
+static void skip(struct log_reader *r)
+{
+    while (r->count && r->cursors[0].at < r->position) merge_pop(r);
 }
 
 static int read_next(struct store_reader *reader, struct store_record *out)
 {
     struct log_reader *r = reader_of(reader);
-    int rc = last_count(r);
+    int rc = r->counting ? last_count(r) : 0;
     while (rc == 0) {
+        if (r->seek) rc = seek_on(r);
+        if (rc < 0) return rc;
+        skip(r);
         while (r->count) {
             uint64_t at = r->cursors[0].at;
             rc = take(r, at, out);
             if (rc < 0) return rc;
             r->position = at + FRAME_ALIGN;
             merge_pop(r);
-            if (r->count == 0) r->position = max_u64(r->position, r->merge_to);
             if (rc == 0) return 0;
         }
         rc = advance(r);

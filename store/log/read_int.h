@@ -24,8 +24,13 @@ struct log_reader {
 
     struct index index; /* that is being merged */
     uint64_t merge_to;  /* up to where it reaches */
+    bool timeless;      /* all in it is of the time that is asked for */
     struct cursor *cursors;
     size_t count, room;
+
+    /* read_seek.c: places of one topic, among which the first that is late enough is looked for */
+    uint64_t *seek;
+    size_t seek_low, seek_high, seek_end;
 
     /* read_last.c */
     bool counting;
@@ -45,6 +50,15 @@ MUST_USE int reader_ask(struct log_reader *r, struct segment *s, uint64_t from, 
 /* 0: *out is the caller's, and the segment is held until it is let go; E_AGAIN: not yet. */
 MUST_USE int reader_answer(struct log_reader *r, struct index *out);
 void reader_let_go(struct log_reader *r);
+
+/* Starts to look for the time the query begins with, in the index that is merged; without memory it
+ * is read from its begin. */
+void seek_begin(struct log_reader *r);
+/* 0: r->position is where it begins; E_AGAIN.  A message that cannot be read ends it. */
+MUST_USE int seek_on(struct log_reader *r);
+void seek_end(struct log_reader *r);
+/* The time of a message; errors of door_view(), 1: it has none. */
+int reader_time(const struct log_reader *r, uint64_t position, struct bytes *body, uint64_t *ms);
 
 void last_init(struct log_reader *r);
 void last_fini(struct log_reader *r);

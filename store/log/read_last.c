@@ -71,7 +71,7 @@ uint64_t last_from(const struct log_reader *r, struct bytes topic)
 static void count_topic(struct log_reader *r, struct limit *l, const struct index_topic *t,
                         uint64_t base)
 {
-    struct index_topic first = *t, again = *t;
+    struct bytes first = t->places, again = t->places;
     uint32_t n = 0;
     for (uint64_t at = base; index_place(&first, &at);) n += at >= r->position && at < r->count_to;
     uint32_t take = (uint32_t)min_u64(n, l->most - l->have), skip = n - take;

@@ -57,8 +57,10 @@ static inline int paho_main(int argc, char **argv, const struct paho_scenario *a
         fprintf(stderr, "usage: %s PORT 4|5 SCENARIO\n", argv[0]);
         return 2;
     }
-    snprintf(paho_url, sizeof paho_url, "%s://127.0.0.1:%s", paho_cafile() ? "ssl" : "tcp",
-             argv[1]);
+    static const char *const schemes[2][2] = {{"tcp", "ssl"}, {"ws", "wss"}};
+    snprintf(paho_url, sizeof paho_url, "%s://127.0.0.1:%s%s",
+             schemes[getenv("PAHO_WEBSOCKETS") != NULL][paho_cafile() != NULL], argv[1],
+             getenv("PAHO_WEBSOCKETS") ? "/mqtt" : "");
     paho_version = argv[2][0] - '0';
     paho_scenario_name = argv[3];
     for (size_t i = 0; i < count; i++) {

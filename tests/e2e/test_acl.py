@@ -36,7 +36,7 @@ class AclBroker(Broker):
         self.write_acl(acl)
 
     def write_acl(self, acl):
-        """Writes the list anew; at once, as a reload may be going on."""
+        """Puts another list in its place at once: a reload may just be reading."""
         with open(self.path("acl.new"), "w", encoding="utf-8") as file:
             file.write(acl)
         os.replace(self.path("acl.new"), self.path("acl"))

@@ -2,6 +2,7 @@
 to a wrong password, which waits.  Each is hit, counted below $SYS/sluice, and told once."""
 import os
 import signal
+import socket
 import subprocess
 import time
 import unittest
@@ -9,6 +10,7 @@ import unittest
 import wire
 from broker import WAIT_S, Broker, main, until
 from clients import Sub, run_sub
+from websocket import Ws, request
 
 SLUICECTL = os.environ.get("SLUICECTL", "")
 
@@ -190,6 +192,127 @@ class Pending(unittest.TestCase):
                 silent.expect_closed()
                 good.connected("good")
                 good.ping()
+
+
+class WebSockets(unittest.TestCase):
+    """The same limits where it begins with HTTP: it is half open until its CONNECT."""
+
+    CONFIG = ("sys_interval 1\nlistener {0} 127.0.0.1\nallow_anonymous true\nlistener {1} 127.0.0.1\n"
+              "protocol websockets\nhttp_dir {dir}\n")
+
+    def test_connections_of_an_address(self):
+        """Whatever they have said so far: nothing, half a head, a WebSocket, CONNECT."""
+        with Broker(self.CONFIG + "max_connections_per_address 4\n", ports=2, shards=3, probe=[0]) as broker:
+            port = broker.ports[1]
+            with wire.Raw(port) as silent, wire.Raw(port) as half, Ws(port) as opened, Ws(port) as up:
+                half.send(request()[:30])
+                up.connected("up").ping()
+                refused(port)
+                with wire.Raw(port, source="127.0.0.9") as other:
+                    other.send(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                    self.assertIn(b" 404 ", other.socket.recv(1000))
+                opened.close()
+                until(lambda: self.opens(port), "its place is free")
+                self.assertFalse(silent.readable(0))
+            self.assertGreaterEqual(counted(broker, "refused/address_connections"), 1)
+
+    def opens(self, port):
+        """Whether a WebSocket does."""
+        try:
+            with Ws(port) as raw:
+                raw.connected("again").ping()
+                return True
+        except (AssertionError, OSError):
+            return False
+
+    def test_connections_by_time(self):
+        """Of an address: closed; of the listener: they wait."""
+        with Broker(self.CONFIG + "max_connect_rate_per_address 2\n", ports=2, probe=[0]) as broker:
+            for i in range(2):
+                with Ws(broker.ports[1]) as raw:
+                    raw.connected(f"c{i}")
+            refused(broker.ports[1])
+            self.assertGreaterEqual(counted(broker, "refused/address_rate"), 1)
+        with Broker(self.CONFIG + "max_connect_rate 10\n", ports=2, shards=3, probe=[0]) as broker:
+            began = time.monotonic()
+            for i in range(20):
+                with Ws(broker.ports[1]) as raw:
+                    raw.connected(f"c{i}")
+            self.assertGreater(time.monotonic() - began, 0.9)
+            self.assertGreaterEqual(counted(broker, "slowed/connect_rate"), 1)
+
+    def test_the_oldest_without_connect_goes(self):
+        """A WebSocket that says nothing more is no better than a socket that does not."""
+        extra = "max_pending_connections 3\nconnect_timeout 1h\n"
+        with Broker(self.CONFIG + extra, ports=2, shards=3, probe=[0]) as broker:
+            silent = [Ws(broker.ports[1]) for _ in range(3)]
+            for i in range(9):
+                with Ws(broker.ports[1]) as good:
+                    good.connected(f"good-{i}").ping()
+                silent.append(Ws(broker.ports[1]))
+            for raw in silent[:6]:
+                self.assertIn(raw.socket.wait_close(), (None, 1000, 1001))
+            self.assertGreaterEqual(counted(broker, "refused/pending"), 6)
+            for raw in silent:
+                raw.close()
+
+    def test_a_silent_one_is_closed_in_time(self):
+        """connect_timeout is from the accept to the CONNECT, however far the handshake has come."""
+        with Broker(self.CONFIG + "connect_timeout 1s\n", ports=2, probe=[0]) as broker:
+            began = time.monotonic()
+            with Ws(broker.ports[1]) as raw:
+                self.assertIn(raw.socket.wait_close(), (None, 1000, 1001))
+            self.assertLess(time.monotonic() - began, WAIT_S)
+
+
+class Admin(unittest.TestCase):
+    """The limits of an address on a listener of http_api."""
+
+    CONFIG = ("listener {0} 127.0.0.1\nallow_anonymous true\nlistener {1} 127.0.0.1\nprotocol http_api\n")
+
+    @staticmethod
+    def ask(port, source="127.0.0.1"):
+        """Whether somebody answers; the connection, which stays."""
+        sock = socket.socket()
+        sock.settimeout(WAIT_S)
+        sock.bind((source, 0))
+        sock.connect(("127.0.0.1", port))
+        try:
+            sock.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if b" 200 " in sock.recv(1000):
+                return sock
+        except OSError:
+            pass
+        sock.close()
+        return None
+
+    def test_connections_of_an_address(self):
+        """Two may stay; one elsewhere may come too; a place that is free is another's. A reload changes that."""
+        with Broker(self.CONFIG + "max_connections_per_address 2\n", ports=2) as broker:
+            port = broker.ports[1]
+            held = [self.ask(port), self.ask(port)]
+            self.assertIsNone(self.ask(port))
+            other = self.ask(port, "127.0.0.9")
+            self.assertIsNotNone(other)
+            held.pop().close()
+            again = until(lambda: self.ask(port), "its place is free")
+            broker.wait_log(r"Admin: connection from 127\.0\.0\.1:\d+ denied: max_connections_per_address exceeded")
+            broker.write_config(self.CONFIG)
+            broker.signal(signal.SIGHUP)
+            broker.wait_log("Configuration reloaded")
+            more = until(lambda: self.ask(port), "there is no limit any more")
+            for sock in (*held, other, again, more):
+                sock.close()
+
+    def test_connections_by_time(self):
+        """Two at once, then two a second."""
+        with Broker(self.CONFIG + "max_connect_rate_per_address 2\n", ports=2) as broker:
+            port = broker.ports[1]
+            until(lambda: self.ask(port, "127.0.0.7"), "it is there").close()
+            while sock := self.ask(port, "127.0.0.7"):
+                sock.close()
+            broker.wait_log(r"Admin: connection from 127\.0\.0\.7:\d+ denied: max_connect_rate_per_address exceeded")
+            until(lambda: self.ask(port, "127.0.0.7"), "half a second later one may").close()
 
 
 class Logins(unittest.TestCase):

@@ -132,20 +132,21 @@ class Properties(BrokerCase):
             self.assertEqual(found, wire.u16_property(0x22, 10) + b"\x12" + assigned +
                              wire.u32_property(0x27, 2000000) + wire.u16_property(0x21, 20))
 
-    def test_forms_of_later_versions_are_refused(self):
-        """Queues, a filter that is none: never taken for something else; 0x83, 3.1.1 0x80."""
-        forms = ("$queue/a/b", "$filter/a >/b")
+    def test_forms_that_cannot_be_fulfilled_are_refused(self):
+        """Replay, queues, filters that are none: never taken for something else; 0x83, 3.1.1 0x80."""
+        forms = ("$replay/never/x", "$queue/unknown", "$filter/a >/b")
         for version, code in ((wire.V311, 0x80), (wire.V5, 0x83)):
             with wire.Raw(self.broker.port) as raw:
                 raw.connected("", version=version)
-                self.assertEqual(raw.subscribe(*forms, "plain"), [code] * 2 + [0])
+                self.assertEqual(raw.subscribe(*forms, "plain"), [code] * 3 + [0])
         with wire.Raw(self.broker.port) as raw:
             raw.connected("")
-            for key, value in (("filter", "a >"), ("ack-deadline", "10s")):
+            for key, value in (("filter", "a >"), ("replay", "never"), ("ack-deadline", "soon")):
                 self.assertEqual(raw.subscribe("x", props=wire.user_property(key, value)), [0x83])
-            for topic in ("$delayed/5/x", "$pub/a/x", "$queue/a/nack", "$dead/x"):
+            for topic, code in (("$delayed/soon/x", 0x90), ("$queue/a", 0x90), ("$queue/a/nack", 0x83),
+                                ("$dead/x", 0x90), ("$pub/a/x", 0x90)):
                 raw.publish(topic, b"x", qos=1)
-                self.assertEqual(raw.expect(wire.PUBACK).body[2], 0x90, topic)
+                self.assertEqual(raw.expect(wire.PUBACK).body[2], code, topic)
 
     def test_attributes_in_the_topic_of_mosquitto_pub(self):
         """A 3.1.1 publisher says site and temperature; a filter asks for them, and -F shows them."""

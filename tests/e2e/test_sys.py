@@ -25,8 +25,10 @@ TOPICS = {
     **{f"load/{load}/{span}": r"\d+\.\d\d" for load in LOADS for span in ("1min", "5min", "15min")},
 }
 OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
-    "refused/proxy_header", "refused/tls_handshake", "refused/envelopes", "refused/address_connections",
-    "refused/address_rate", "refused/pending", "slowed/connect_rate", "slowed/logins", "slowed/rate", "logins/ended",
+    "refused/proxy_header", "refused/tls_handshake", "refused/websocket_handshake", "refused/websocket_frame",
+    "refused/http_request", "refused/envelopes", "refused/address_connections",
+    "refused/address_rate", "refused/pending", "slowed/connect_rate", "slowed/logins", "slowed/rate",
+    "websockets/opened", "http/served", "logins/ended",
     "filters/matched", "filters/missed", "filters/errors")}
 ALL = {**TOPICS, **OURS}
 

@@ -3,6 +3,7 @@
 #include "test_conf.h"
 
 #include "core/acl.h"
+#include "core/queue_conf.h"
 
 /* ---- defaults ---- */
 
@@ -434,78 +435,60 @@ static void durability_is_commit_interval_or_os(void **state)
     }
 }
 
-/* ---- mosquitto's plugins ---- */
+/* ---- blocks ---- */
 
-static void its_own_plugins_are_read_as_directives(void **state)
+static void queues_are_blocks(void **state)
 {
     (void)state;
-    char before[4096];
-    assert_non_null(getcwd(before, sizeof before));
-    assert_int_equal(chdir(b.folder), 0);
-    write_file("acl", "topic a\n", 8);
-    write_file("users", "", 0);
-    static const char *const forms[] = {
-        "global_plugin /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file users\n"
-        "plugin mosquitto_acl_file.so\nplugin_opt_acl_file acl\nlistener 1883\n",
-        "plugin_load p /usr/lib/mosquitto_password_file.so\nplugin_opt_password_file users\n"
-        "plugin_load a /usr/lib/mosquitto_acl_file.so\nplugin_opt_acl_file acl\n"
-        "listener 1883\nplugin_use p\nplugin_use a\n",
-        "per_listener_settings true\nlistener 1883\n"
-        "plugin mosquitto_password_file.so\nplugin_opt_password_file users\n"
-        "auth_plugin mosquitto_acl_file.so\nplugin_opt_acl_file acl\n"
-        "listener 1884\nallow_anonymous true\n",
-        "per_listener_settings true\nplugin_load p mosquitto_password_file.so\n"
-        "plugin_opt_password_file users\nplugin_load a mosquitto_acl_file.so\n"
-        "plugin_opt_acl_file acl\nlistener 1883\nplugin_use p\nplugin_use a\n"
-        "listener 1884\nallow_anonymous true\n",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
-        bool own = i >= 2;
-        if (load(forms[i]) < 0) fail_msg("%s", b.error);
-        const struct conf *c = b.conf;
-        assert_true(c->listeners[0].core.checks_users);
-        assert_int_equal(c->acl != NULL, !own);
-        assert_int_equal(c->listeners[0].acl != NULL, own);
-        assert_true(!own || !(c->listeners[1].core.checks_users || c->listeners[1].acl));
-    }
-    assert_int_equal(chdir(before), 0);
-    assert_int_equal(load("plugin /x/mosquitto_persist_sqlite.so\nplugin_opt_sync full\n"), 0);
-    assert_true(b.conf->persistence);
-    assert_non_null(strstr(b.warnings, "main.conf:1: this plugin is read as 'persistence true'"));
+    const struct conf *c = good("queue a\nqueue_topic t/#\nqueue_topic u\n"
+                                "queue_ack_deadline 5s\nqueue_backoff 500ms  1m\n"
+                                "queue b\nqueue_topic v\nqueue_filter n > 5\n"
+                                "queue_order key\nqueue_overflow drop-oldest\n"
+                                "queue_dispatch round-robin\nqueue_max_bytes 1M\n");
+    assert_int_equal(c->core.queue_count, 2);
+    const struct queue_conf *a = &c->core.queues[0], *q = &c->core.queues[1];
+    const struct queue_settings defaults = QUEUE_SETTINGS_DEFAULT;
+    assert_string_equal(a->name, "a");
+    assert_int_equal(a->topic_count, 2);
+    assert_string_equal(a->topics[1], "u");
+    assert_null(a->filter);
+    assert_int_equal(a->set.ack_deadline_ms, 5000);
+    assert_int_equal(a->set.backoff_first_ms, 500);
+    assert_int_equal(a->set.backoff_most_ms, 60000);
+    assert_int_equal(a->set.max_deliveries, defaults.max_deliveries);
+    assert_int_equal(a->set.max_messages, defaults.max_messages);
+    assert_int_equal(a->set.max_bytes, defaults.max_bytes);
+    assert_int_equal(a->set.prefetch, defaults.prefetch);
+    assert_int_equal(a->set.overflow, QUEUE_DEAD_LETTER);
+    assert_string_equal(q->filter, "n > 5");
+    assert_int_equal(q->set.ack_deadline_ms, defaults.ack_deadline_ms);
+    assert_int_equal(q->set.backoff_first_ms, defaults.backoff_first_ms);
+    assert_int_equal(q->set.backoff_most_ms, defaults.backoff_most_ms);
+    assert_int_equal(q->set.message_ttl_ms, 0);
+    assert_int_equal(q->set.dedup_window_ms, defaults.dedup_window_ms);
+    assert_int_equal(q->set.overflow, QUEUE_DROP_OLDEST);
+    assert_int_equal(q->set.max_bytes, 1 << 20);
+    assert_true(q->set.by_key);
+    assert_true(q->set.round_robin);
 }
 
-static void plugins_that_cannot_be_read(void **state)
+static void queues_that_are_not_right_are_refused(void **state)
 {
     (void)state;
-    bad("plugin /x/mosquitto_dynamic_security.so\n",
-        "main.conf:1: the plugin for dynamic security is not supported yet by this version: use "
-        "'password_file' and 'acl_file'");
-    bad("\nplugin_load x /x/go-auth.so\n",
-        "main.conf:2: 'plugin_load go-auth.so': it cannot be loaded, as this is not mosquitto: "
-        "there are 'password_file', 'jwt_keys_file' and 'acl_file'");
-    bad("plugin mosquitto_acl_file.so\nallow_anonymous true\n",
-        "main.conf:1: this plugin needs a 'plugin_opt_acl_file'");
-    bad("plugin mosquitto_acl_file.so\nplugin mosquitto_password_file.so\n",
-        "main.conf:1: this plugin needs a 'plugin_opt_acl_file'");
-    bad("plugin mosquitto_acl_file.so\nplugin_opt_password_file /x\n",
-        "main.conf:2: 'plugin_opt_password_file' stands below no plugin that it is for");
-    bad("plugin_opt_acl_file /x\n",
-        "main.conf:1: 'plugin_opt_acl_file' stands below no plugin that it is for");
-    bad("plugin_load x\n", "main.conf:1: 'plugin_load' cannot be 'x': use NAME PATH");
-    bad("listener 1\nplugin_use y\n",
-        "main.conf:2: no plugin 'y' was loaded: use 'plugin_load y PATH' above");
-    bad("plugin_load p mosquitto_acl_file.so\nplugin_opt_acl_file /x\nlistener 1\nplugin_use p\n"
-        "listener 2\n",
-        "main.conf:4: 'plugin_use' with several listeners needs 'per_listener_settings true' at "
-        "the beginning");
-    bad("per_listener_settings true\nglobal_plugin mosquitto_acl_file.so\n",
-        "main.conf:2: 'global_plugin' cannot stand beside 'per_listener_settings true': name it "
-        "at each listener, as 'plugin'");
-    char text[2000] = "";
-    for (int i = 0; i <= CONF_MAX_PLUGINS; i++)
-        snprintf(text + strlen(text), sizeof text - strlen(text),
-                 "plugin_load p%d mosquitto_acl_file.so\nplugin_opt_acl_file /x\n", i);
-    bad(text, "main.conf:33: too many plugins: at most 16");
+    bad("queue_topic t\n",
+        "main.conf:1: 'queue_topic' belongs to a queue: 'queue NAME' comes first");
+    bad("queue a\n", "main.conf: queue 'a' has no queue_topic");
+    bad("queue a/b\n", "main.conf:1: 'queue' cannot be 'a/b': use a name of one level, at most 255 "
+                       "bytes");
+    bad("queue a\nqueue_topic t\nqueue a\n", "main.conf:3: there is a queue 'a' above");
+    bad("queue a\nqueue_topic t/#/u\n",
+        "main.conf:2: 'queue_topic' cannot be 't/#/u': use a topic filter");
+    bad("queue a\nqueue_backoff 2m 1m\n",
+        "main.conf:2: 'queue_backoff' cannot be '2m 1m': use two durations, such as 1s 60s");
+    bad("queue a\nqueue_overflow maybe\n", "main.conf:2: 'queue_overflow' cannot be 'maybe': use "
+                                           "reject, drop-oldest or dead-letter");
+    bad("queue a\nqueue_prefetch 0\n",
+        "main.conf:2: 'queue_prefetch' cannot be '0': use a whole number, 1 to 65535");
 }
 
 /* ---- what this version does not do ---- */
@@ -539,17 +522,8 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\ntls_engine x\n",
         "main.conf:2: 'tls_engine' is not supported yet by this version");
     static const char *const lines[] = {
-        "plugin_opt_config x",
-        "auth_opt_x y",
-        "connection other",
-        "bridge_cafile /x",
-        "protocol websockets",
-        "protocol http_api",
-        "http_dir /x",
+        "plugin_opt_config x",     "auth_opt_x y", "connection other", "bridge_cafile /x",
         "history_dedup_window 2m",
-        "queue orders",
-        "queue_topic jobs/#",
-        "dead_letter_max_age 1d",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -662,10 +636,11 @@ static void lists_keep_the_number_of_their_listener(void **state)
 static void a_feature_that_comes_later_may_be_switched_off(void **state)
 {
     (void)state;
-    good("require_certificate false\ndead_letter false\n");
-    bad("dead_letter true\n",
-        "main.conf:1: 'dead_letter true' is not supported yet by this version");
-    bad("dead_letter maybe\n", "main.conf:1: 'dead_letter' cannot be 'maybe': use true or false");
+    good("require_certificate false\nenable_control_api false\n");
+    bad("enable_control_api true\n",
+        "main.conf:1: 'enable_control_api true' is not supported yet by this version");
+    bad("enable_control_api maybe\n",
+        "main.conf:1: 'enable_control_api' cannot be 'maybe': use true or false");
 }
 
 static void what_has_no_effect_is_accepted_with_a_warning(void **state)
@@ -766,6 +741,7 @@ static void without_memory_nothing_is_loaded_and_nothing_leaks(void **state)
                                "user me\nport 1884\nbind_interface lo\nallow_anonymous true\n"
                                "clientid_prefixes x\nauto_id_prefix y\n"
                                "listener_auto_id_prefix z\npersistence_location /x\n"
+                               "listener 9883\nprotocol http_api\n"
                                "persistence_file y\nfilter hot temp > 30 AND EXISTS x\n";
     write_file("main.conf", text, sizeof text - 1);
     for (long n = 0;; n++) {
@@ -830,10 +806,17 @@ static void the_file_that_run_sh_starts_with_is_right(void **state)
     int rc = load_with((struct conf_args){.file = path, .port = -1});
     if (rc < 0) fail_msg("%s", b.error);
     assert_string_equal(b.warnings, "");
-    assert_int_equal(b.conf->listener_count, 2);
-    assert_true(b.conf->listeners[0].core.allow_anonymous);
-    assert_string_equal(b.conf->listeners[0].address, "127.0.0.1");
-    assert_string_equal(b.conf->listeners[1].address, "::1");
+    assert_int_equal(b.conf->listener_count, 5);
+    for (size_t i = 0; i < 4; i++) {
+        const struct conf_listener *l = &b.conf->listeners[i];
+        assert_true(l->core.allow_anonymous);
+        assert_string_equal(l->address, i % 2 ? "::1" : "127.0.0.1");
+        assert_int_equal(l->port, i < 2 ? 1883 : 8083);
+        assert_int_equal(l->websockets, i >= 2);
+    }
+    assert_true(b.conf->listeners[4].http_api);
+    assert_int_equal(b.conf->listeners[4].port, 9883);
+    assert_string_equal(b.conf->listeners[4].address, "localhost");
 }
 
 int main(void)
@@ -865,8 +848,6 @@ int main(void)
         A_TEST(persistence_file_is_the_name_of_a_file),
         A_TEST(durability_is_commit_interval_or_os),
         A_TEST(a_history_is_a_block),
-        A_TEST(its_own_plugins_are_read_as_directives),
-        A_TEST(plugins_that_cannot_be_read),
         A_TEST(what_comes_later_is_refused_by_name),
         A_TEST(an_access_list_is_read_with_the_configuration),
         A_TEST(an_empty_access_list_allows_nothing_and_that_is_said),
@@ -874,6 +855,8 @@ int main(void)
         A_TEST(an_access_list_that_is_not_there_is_an_error),
         A_TEST(each_listener_may_have_an_access_list),
         A_TEST(lists_keep_the_number_of_their_listener),
+        A_TEST(queues_are_blocks),
+        A_TEST(queues_that_are_not_right_are_refused),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),
         A_TEST(what_has_no_effect_is_accepted_with_a_warning),
         A_TEST(included_files_come_in_mosquittos_order),

@@ -367,6 +367,58 @@ static void a_reload_names_what_needs_a_restart(void **state)
     expect_restart("durability interval 1s\n", "durability interval 2s\n", "durability ");
 }
 
+static void the_admin_listener_is_on_loopback_or_has_users(void **state)
+{
+    (void)state;
+    const struct conf *c = good("listener 9883\nprotocol http_api\nallow_anonymous true\n"
+                                "listener 1883 127.0.0.1\n");
+    assert_true(c->listeners[0].http_api);
+    assert_string_equal(c->listeners[0].address, "localhost");
+    assert_false(c->listeners[1].http_api);
+    assert_string_equal(b.warnings, "");
+    good("listener 9883\nprotocol http_api\nallow_anonymous true\n");
+    assert_non_null(strstr(b.warnings, "there is no listener for MQTT: add 'listener 1883 "
+                                       "127.0.0.1'"));
+    static const char *const fine[] = {"127.0.0.1", "127.3.2.1", "::1", "localhost"};
+    char text[256], message[256];
+    for (size_t i = 0; i < ARRAY_LEN(fine); i++) {
+        snprintf(text, sizeof text, "listener 9883 %s\nprotocol http_api\nallow_anonymous true\n",
+                 fine[i]);
+        good(text);
+    }
+    good("listener 0 /tmp/admin\nprotocol http_api\nallow_anonymous true\n");
+    static const char *const wide[] = {"0.0.0.0", "192.0.2.1", "::", "broker.example"};
+    for (size_t i = 0; i < ARRAY_LEN(wide); i++) {
+        snprintf(text, sizeof text,
+                 "listener 1883\nallow_anonymous true\nlistener 9883 %s\nprotocol http_api\n",
+                 wide[i]);
+        snprintf(message, sizeof message,
+                 "main.conf:3: 'protocol http_api' on %s would let everybody administer the "
+                 "broker: use 127.0.0.1, or 'listener_allow_anonymous false' and a "
+                 "'password_file'",
+                 wide[i]);
+        bad(text, message);
+        snprintf(text, sizeof text,
+                 "allow_anonymous true\nlistener 9883 %s\nprotocol http_api\n"
+                 "listener_allow_anonymous false\n",
+                 wide[i]);
+        good(text);
+    }
+}
+
+static void what_the_admin_listener_does_not_obey_is_refused(void **state)
+{
+    (void)state;
+    bad("listener 9883\nprotocol http_api\nenable_proxy_protocol 2\n",
+        "main.conf:1: 'enable_proxy_protocol' is not for a listener with 'protocol http_api'");
+    bad("listener 9883\nprotocol http_api\nmax_connect_rate 5\n",
+        "main.conf:1: 'max_connect_rate' is not for a listener with 'protocol http_api'");
+    bad("listener 9883\nprotocol http_api\npsk_hint x\npsk_file /dev/null\n",
+        "main.conf:1: 'psk_hint' is not for a listener with 'protocol http_api'");
+    bad("listener 9883\nprotocol carrots\n",
+        "main.conf:2: 'protocol' cannot be 'carrots': use mqtt, websockets or http_api");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -387,6 +439,8 @@ int main(void)
         A_TEST(what_is_wrong_with_tokens_is_said),
         A_TEST(prefixes_of_client_ids_reach_every_listener),
         A_TEST(a_reload_names_what_needs_a_restart),
+        A_TEST(the_admin_listener_is_on_loopback_or_has_users),
+        A_TEST(what_the_admin_listener_does_not_obey_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -393,6 +393,27 @@ static void random_queries_give_what_a_model_gives(void **state)
     }
 }
 
+/* A second a message: the search begins ten too early. */
+static void a_time_is_found_by_halves(void **state)
+{
+    (void)state;
+    struct store_reader *r;
+    struct store_record m;
+    site.options.segment_bytes = 4 << 20;
+    site_open(1);
+    for (uint64_t i = 0; i < MANY; i++) seqs[i] = publish(i % 3 ? "a" : "b", i * 1000);
+    wait_safe(0, seqs[MANY - 1]);
+    for (uint64_t i = 1; i < MANY; i += 97) {
+        r = reader(0, i * 1000 - 500, UINT64_MAX, NULL);
+        expect_next(r, seqs[i]);
+        if (i + 1 < MANY) expect_next(r, seqs[i + 1]);
+        store_read_close(&r);
+    }
+    r = reader(0, MANY * 1000, UINT64_MAX, NULL);
+    assert_int_equal(next(r, &m), E_NOTFOUND);
+    store_read_close(&r);
+}
+
 static void what_is_to_be_kept_stays(void **state)
 {
     (void)state;
@@ -481,6 +502,7 @@ int main(void)
         ON(missing_and_damaged_indexes_are_made_again),
         ON(a_lost_message_is_left_out),
         ON(random_queries_give_what_a_model_gives),
+        ON(a_time_is_found_by_halves),
         ON(what_is_to_be_kept_stays),
         ON(an_index_goes_with_its_segment),
         ON(reading_without_memory_passes_nothing_over),

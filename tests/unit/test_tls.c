@@ -595,10 +595,21 @@ static void memory_that_is_missing(void **state)
     assert_int_equal(rc, 0);
 }
 
+/* The example of RFC 6455 section 1.3. */
+static void the_digest_of_a_websockets_key(void **state)
+{
+    (void)state;
+    char out[TLS_SHA1_MAX];
+    struct bytes in = bytes_str("dGhlIHNhbXBsZSBub25jZQ==258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    assert_int_equal(tls_sha1_base64(in, out), 0);
+    assert_string_equal(out, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_client_and_a_server_meet),
+        cmocka_unit_test(the_digest_of_a_websockets_key),
         cmocka_unit_test(a_handshake_in_single_bytes),
         cmocka_unit_test(a_handshake_waits_until_it_can_write),
         cmocka_unit_test(a_read_waits_until_it_can_write),

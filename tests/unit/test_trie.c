@@ -76,6 +76,42 @@ static void wildcards_do_not_match_dollar_topics(void **state) /* [MQTT-4.7.2-1]
     trie_fini(&t);
 }
 
+static void one_holder_stands_for_those_hidden_behind_it(void **state)
+{
+    (void)state;
+    static const char *const filters[] = {"a/b", "a/+", "a/#"};
+    struct trie t;
+    assert_int_equal(trie_init(&t, SEED), 0);
+    for (size_t i = 0; i < ARRAY_LEN(filters); i++) {
+        struct bytes filter = bytes_str(filters[i]);
+        char text[16];
+        struct sub *one = add(&t, filters[i], 1), *two = add(&t, filters[i], 2);
+        assert_null(trie_find_wishes(&t, filter));
+        struct sub *holder = trie_add_wishes(&t, filter, sizeof *holder + 8);
+        assert_non_null(holder);
+        assert_ptr_equal(trie_find_wishes(&t, filter), holder);
+        trie_set_durable(one, true);
+        trie_hide(one);
+        trie_hide(two);
+        struct hits h = {0};
+        assert_int_equal(one->filter->local_count, 2); /* the holder is not counted */
+        assert_int_equal(one->filter->durable_count, 1);
+        assert_ptr_equal(one->filter->subs, holder);
+        assert_null(holder->filter_next);
+        assert_ptr_equal(trie_find(&t, filter, 1, 0), one);
+        assert_int_equal(trie_filter_text(one, text), filter.n);
+        trie_show(one);
+        trie_del(&t, holder);
+        trie_del(&t, two); /* hidden, which does not matter any more */
+        h = match(&t, "a/b");
+        assert_int_equal(h.count[1], 1);
+        assert_int_equal(h.count[2], 0);
+        trie_del(&t, one);
+        assert_int_equal(t.filter_count, 0);
+    }
+    trie_fini(&t);
+}
+
 static const char *random_filter(struct rng *r, char *out, bool wild)
 {
     static const char *const levels[] = {"a", "b", "", "ccc", "+", "+"};
@@ -194,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_hash_matches_its_parent_level),
         cmocka_unit_test(wildcards_do_not_match_dollar_topics),
+        cmocka_unit_test(one_holder_stands_for_those_hidden_behind_it),
         cmocka_unit_test(every_filter_that_matches_is_found_once),
         cmocka_unit_test(overlapping_wildcards_cannot_stall),
         cmocka_unit_test(a_failed_allocation_leaves_the_table_as_it_was),

@@ -110,7 +110,7 @@ static void a_span_has_two_ends(void **state)
     static const char *const none[] = {"-30m..-1h", "seq:6..seq:5",    "last:5..latest",
                                        "-1h..",     "..-1h",           "-1h..last:5",
                                        "..",        "-1h..-30m..-20m", "latest..-1h",
-                                       "-1h...-2h", "-1h..earliest"};
+                                       "-1h...-2h", "-1h..earliest",   "earliest..earliest"};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         if (span_of(none[i], &from, &to) != E_INVALID) fail_msg("%s", none[i]);
 }

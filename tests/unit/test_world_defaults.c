@@ -45,6 +45,14 @@ static void the_simulated_broker_has_the_defaults_of_the_real_one(void **state)
     SAME(connect_timeout_ms);
     SAME(connection_messages);
     SAME(filter_index);
+    SAME(queue_auto_create);
+    SAME(dead_letter);
+    SAME(dead_letter_reasons);
+    SAME(dead_letter_max_messages);
+    SAME(dead_letter_max_bytes);
+    SAME(dead_letter_max_age_ms);
+    SAME(max_deliveries);
+    SAME(queue_count);
     SAME(acl);
 }
 

@@ -1,8 +1,9 @@
 /* config, listener and stat: settings by the names of their directives, and the core's counters by
  * the names of their fields. */
+#include "core/dead_reason.h"
 #include "tests/wire/talk.h"
 
-enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS, DISPATCH };
+enum kind { BOOL, NUMBER, SIZE, SECONDS, MS, TEXT, VERSIONS, DISPATCH, OVERFLOW, ORDER, REASONS };
 
 struct setting {
     const char *name;
@@ -47,6 +48,31 @@ static const struct setting configs[] = {
     CONFIG("connect_timeout", MS, connect_timeout_ms),
     CONFIG("connection_messages", BOOL, connection_messages),
     CONFIG("filter_index", BOOL, filter_index),
+    CONFIG("queue_auto_create", BOOL, queue_auto_create),
+    CONFIG("dead_letter", BOOL, dead_letter),
+    CONFIG("dead_letter_max_messages", NUMBER, dead_letter_max_messages),
+    CONFIG("dead_letter_max_bytes", SIZE, dead_letter_max_bytes),
+    CONFIG("dead_letter_max_age", MS, dead_letter_max_age_ms),
+    CONFIG("max_deliveries", NUMBER, max_deliveries),
+    CONFIG("dead_letter_reasons", REASONS, dead_letter_reasons),
+};
+
+#define QUEUE(name, kind, field)                                                                   \
+    {                                                                                              \
+        "queue_" name, kind, offsetof(struct queue_settings, field),                               \
+            sizeof(((struct queue_settings *)0)->field)                                            \
+    }
+static const struct setting queue_settings[] = {
+    QUEUE("ack_deadline", MS, ack_deadline_ms),
+    QUEUE("message_ttl", MS, message_ttl_ms),
+    QUEUE("dedup_window", MS, dedup_window_ms),
+    QUEUE("max_bytes", SIZE, max_bytes),
+    QUEUE("max_messages", NUMBER, max_messages),
+    QUEUE("max_deliveries", NUMBER, max_deliveries),
+    QUEUE("prefetch", NUMBER, prefetch),
+    QUEUE("overflow", OVERFLOW, overflow),
+    QUEUE("order", ORDER, by_key),
+    QUEUE("dispatch", DISPATCH, round_robin),
 };
 
 #define LISTENER(name, kind)                                                                       \
@@ -122,6 +148,13 @@ static const struct setting stats[] = {
     STAT(queued),
     STAT(queued_bytes),
     STAT(inflight),
+    STAT(queue_messages),
+    STAT(queue_bytes),
+    STAT(dead_letters),
+    STAT(dead_lost),
+    STAT(delayed),
+    STAT(dead_listed),
+    STAT(dead_trimmed),
 };
 
 static const struct setting *find(const struct setting *table, size_t count, struct bytes name)
@@ -142,6 +175,12 @@ static bool read_versions(struct bytes text, uint64_t *bits)
     return *bits != 0;
 }
 
+static const char *const overflows[] = {
+    [QUEUE_DEAD_LETTER] = "dead-letter",
+    [QUEUE_REJECT] = "reject",
+    [QUEUE_DROP_OLDEST] = "drop-oldest",
+};
+
 static bool read_value(enum kind kind, struct bytes text, uint64_t *value)
 {
     switch (kind) {
@@ -159,6 +198,17 @@ static bool read_value(enum kind kind, struct bytes text, uint64_t *value)
     case DISPATCH:
         *value = bytes_eq(text, bytes_str("round-robin"));
         return *value || bytes_eq(text, bytes_str("least-inflight"));
+    case ORDER:
+        *value = bytes_eq(text, bytes_str("key"));
+        return *value || bytes_eq(text, bytes_str("none"));
+    case REASONS: /* one of them */
+        for (unsigned i = 1; i < DEAD_REASONS; i++)
+            if (bytes_eq(text, bytes_str(dead_reason_name(i)))) *value = 1u << i;
+        return *value != 0;
+    case OVERFLOW:
+        for (*value = 0; *value < ARRAY_LEN(overflows); ++*value)
+            if (bytes_eq(text, bytes_str(overflows[*value]))) return true;
+        return false;
     default: return false;
     }
 }
@@ -278,10 +328,60 @@ static bool listener_acl(struct talk *t, uint64_t n, struct bytes text)
     return true;
 }
 
+static char *kept_text(struct talk *t, struct bytes text)
+{
+    return (char *)(uintptr_t)arena_copy(&t->arena, text).p;
+}
+
+static bool is_queue_word(struct bytes name)
+{
+    return bytes_eq(name, bytes_str("queue")) ||
+           (bytes_starts(name, "queue_") && !bytes_eq(name, bytes_str("queue_auto_create")) &&
+            !bytes_eq(name, bytes_str("queue_qos0_messages")));
+}
+
+/* `queue NAME` begins a block, to which the queue_ that follow belong. */
+static bool config_queue(struct talk *t, const struct fields *words)
+{
+    struct bytes name = words->items[0].text, value = words->items[words->count - 1].text;
+    if (bytes_eq(name, bytes_str("queue"))) {
+        if (t->queue_count == QUEUES_SAID) return talk_fail(t, "too many queues");
+        struct queue_conf *new = &t->queues[t->queue_count++];
+        *new = (struct queue_conf){.name = kept_text(t, value), .set = QUEUE_SETTINGS_DEFAULT};
+        return true;
+    }
+    if (t->queue_count == 0) return talk_fail(t, "no queue has begun");
+    struct queue_conf *q = &t->queues[t->queue_count - 1];
+    if (bytes_eq(name, bytes_str("queue_topic"))) {
+        char **topics = arena_alloc(&t->arena, (q->topic_count + 1) * sizeof(char *));
+        if (q->topic_count) memcpy(topics, q->topics, q->topic_count * sizeof(char *));
+        q->topics = topics;
+        q->topics[q->topic_count++] = kept_text(t, value);
+    } else if (bytes_eq(name, bytes_str("queue_filter"))) {
+        q->filter = kept_text(t, value);
+    } else if (bytes_eq(name, bytes_str("queue_backoff"))) {
+        if (words->count != 3 || !duration_read(words->items[1].text, &q->set.backoff_first_ms) ||
+            !duration_read(words->items[2].text, &q->set.backoff_most_ms))
+            return talk_fail(t, "queue_backoff wants two durations");
+    } else {
+        const struct setting *s = find(queue_settings, ARRAY_LEN(queue_settings), name);
+        if (s == NULL)
+            return talk_fail(t, "no setting is called %.*s", (int)name.n, (const char *)name.p);
+        if (!assign(t, s, &q->set, value)) return false;
+    }
+    if (q->topic_count == 0) return true;
+    world_config(t->world)->queues = t->queues;
+    world_config(t->world)->queue_count = t->queue_count;
+    world_configure(t->world);
+    world_run(t->world);
+    return true;
+}
+
 bool setting_config(struct talk *t, const struct fields *words)
 {
     if (words->count > 1 && bytes_eq(words->items[0].text, bytes_str("history")))
         return config_history(t, words);
+    if (words->count > 1 && is_queue_word(words->items[0].text)) return config_queue(t, words);
     if (words->count && bytes_eq(words->items[0].text, bytes_str("login_delay")))
         return login_delay(t, words);
     if (words->count != 2) return talk_fail(t, "config wants a name and a value");

@@ -1,5 +1,6 @@
 /* Runs a conversation line by line.  See README.md for the language. */
 #include "tests/wire/talk.h"
+#include "core/dead.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -242,12 +243,37 @@ static bool broker_again(struct talk *t, const struct fields *words, bool crashe
     return true;
 }
 
+/* All dead letters, or those of one reason; what cannot be is left. */
+static bool broker_buries(struct talk *t, const struct fields *words, bool redrives)
+{
+    struct dead_info info;
+    struct core *core = world_core(t->world, 0);
+    uint64_t at = 0;
+    for (int rc; (rc = dead_next(core, at, &info)) != E_NOTFOUND;) {
+        if (rc == E_AGAIN) { /* the disk is being asked */
+            world_advance(t->world, 1);
+            continue;
+        }
+        if (rc < 0) return talk_fail(t, "dead_next: %s", err_name(rc));
+        at = info.seq;
+        bool wanted = words->count == 0 || bytes_eq(words->items[0].text, info.reason);
+        dead_info_fini(&info);
+        if (!wanted) continue;
+        while ((rc = redrives ? dead_redrive(core, at) : dead_purge(core, at)) == E_AGAIN)
+            world_advance(t->world, 1);
+    }
+    talk_settle(t);
+    return true;
+}
+
 static bool broker(struct talk *t, const struct fields *words)
 {
     struct fields rest = words_from(words, 2);
     if (word_is(words, 1, "crashes")) return broker_again(t, &rest, true);
     if (word_is(words, 1, "restarts")) return broker_again(t, &rest, false);
     if (word_is(words, 1, "publishes")) return broker_publishes(t, &rest);
+    if (word_is(words, 1, "redrives")) return broker_buries(t, &rest, true);
+    if (word_is(words, 1, "purges")) return broker_buries(t, &rest, false);
     if (word_is(words, 1, "stops") && rest.count == 0) {
         world_shutdown(t->world);
         talk_fetch(t);
@@ -257,7 +283,8 @@ static bool broker(struct talk *t, const struct fields *words)
         for (unsigned i = 0; i < world_shards(t->world); i++) core_dump(world_core(t->world, i));
         return true;
     }
-    return talk_fail(t, "the broker publishes, stops, dumps, crashes or restarts");
+    return talk_fail(t,
+                     "the broker publishes, stops, dumps, crashes, restarts, redrives or purges");
 }
 
 static bool statement(struct talk *t, const char *line)

@@ -3,10 +3,18 @@
 #define TESTS_WIRE_TALK_H
 
 #include "core/acl.h"
+#include "core/queue_conf.h"
 #include "tests/wire/codec.h"
 #include "tests/world.h"
 
-enum { CLIENTS_MAX = 128, ALIASES_MAX = 16, OWED_MAX = 4096, ACLS_MAX = 8, LISTENERS_MAX = 4 };
+enum {
+    CLIENTS_MAX = 128,
+    ALIASES_MAX = 16,
+    OWED_MAX = 4096,
+    ACLS_MAX = 8,
+    LISTENERS_MAX = 4,
+    QUEUES_SAID = 8
+};
 
 struct line {
     unsigned number;
@@ -71,6 +79,8 @@ struct talk {
     struct acl *acls[ACLS_MAX]; /* of `config acl_file`; the world may use any of them */
     const struct acl *listener_acls[LISTENERS_MAX]; /* of `listener acl_file`, likewise */
     size_t acl_count;
+    struct queue_conf queues[QUEUES_SAID]; /* of `config queue` and what follows */
+    uint32_t queue_count;
     struct fields vars;
     unsigned line;     /* being run */
     uint64_t index;    /* of the innermost repeat */

@@ -1,0 +1,433 @@
+/* Lists of what the shards have: clients, subscriptions, retained messages.  A shard copies rows
+ * into a page, a bounded number a turn; here they become JSON.  With `limit` that is one answer and
+ * a Link to the next page, without it a stream whose next piece is asked for when the last one is
+ * on its way, so that neither a shard nor our memory depends on how long the list is.
+ *
+ * A page is rows one after the other: the core's struct, with the lengths of its views, then their
+ * bytes. */
+#include "admin_int.h"
+
+#include "base/mem.h"
+#include "base/rfc3339.h"
+#include <stdio.h>
+
+enum { CURSOR_TEXT = 64, LINK_MAX = 2 * ADMIN_CURSOR_MAX };
+
+struct list_kind {
+    /* On a shard's thread: fills l->page; whether there may be more. */
+    bool (*step)(struct call *c, struct core *core, unsigned most);
+    json_t *(*row)(const uint8_t **at, unsigned shard);
+    bool by_topic; /* the cursor is one of topics */
+};
+
+struct listing {
+    const struct list_kind *kind;
+    struct bytes only; /* a client or a topic filter; views into the call */
+    unsigned shard;
+    bool one_shard; /* it is all on that one */
+    struct core_cursor at;
+    struct buf page;
+    unsigned rows; /* in it */
+    bool more, torn;
+    unsigned limit, listed; /* limit 0: none */
+    struct buf json;
+    bool begun; /* the stream */
+};
+
+static struct listing *listing_of(struct call *c) { return c->state; }
+
+static void listing_fini(struct call *c)
+{
+    struct listing *l = listing_of(c);
+    buf_fini(&l->at.after);
+    buf_fini(&l->page);
+    buf_fini(&l->json);
+}
+
+/* ---- rows ---- */
+
+static void put_row(struct listing *l, const void *row, size_t size, const struct bytes *texts,
+                    unsigned count)
+{
+    uint32_t before = l->page.tail;
+    int rc = buf_append(&l->page, bytes_of(row, size));
+    for (unsigned i = 0; rc == 0 && i < count; i++) rc = buf_append(&l->page, texts[i]);
+    if (rc < 0) {
+        l->page.tail = before;
+        l->torn = true;
+    } else {
+        l->rows++;
+    }
+}
+
+static void get_row(const uint8_t **at, void *row, size_t size)
+{
+    memcpy(row, *at, size);
+    *at += size;
+}
+
+static struct bytes get_text(const uint8_t **at, struct bytes length)
+{
+    struct bytes text = bytes_of(*at, length.n);
+    *at += length.n;
+    return text;
+}
+
+static json_t *text_or_null(struct bytes text)
+{
+    return text.n ? json_stringn((const char *)text.p, text.n) : json_null();
+}
+
+static json_t *number_or_null(uint32_t value)
+{
+    return value == UINT32_MAX ? json_null() : json_integer(value);
+}
+
+static json_t *time_text(uint64_t ms)
+{
+    char text[RFC3339_SIZE];
+    if (ms == 0) return json_null();
+    rfc3339_put(text, ms);
+    return json_string(text);
+}
+
+static void put_client(void *ctx, const struct core_client *c)
+{
+    put_row(ctx, c, sizeof *c, (const struct bytes[]){c->id, c->user, c->peer}, 3);
+}
+
+static json_t *client_row(const uint8_t **at, unsigned shard)
+{
+    static const char *const versions[] = {
+        [MQTT_V31] = "3.1", [MQTT_V311] = "3.1.1", [MQTT_V5] = "5.0"};
+    struct core_client c;
+    get_row(at, &c, sizeof c);
+    struct bytes id = get_text(at, c.id), user = get_text(at, c.user), peer = get_text(at, c.peer);
+    const char *version = c.version < ARRAY_LEN(versions) ? versions[c.version] : NULL;
+    return json_pack(
+        "{s:o, s:o, s:b, s:s?, s:o, s:i, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:i}", "id",
+        json_stringn((const char *)id.p, id.n), "user", text_or_null(user), "connected",
+        c.connected, "protocol", version, "address", text_or_null(peer), "port", c.port, "since",
+        time_text(c.since_ms), "keep_alive_seconds", (json_int_t)c.keep_alive_s,
+        "session_expiry_seconds", number_or_null(c.expiry_s), "subscriptions",
+        (json_int_t)c.subscriptions, "inflight", (json_int_t)c.inflight, "receive_max",
+        (json_int_t)c.receive_max, "queued", (json_int_t)c.queued, "queued_bytes",
+        (json_int_t)c.queued_bytes, "will", c.will, "shard", (int)shard);
+}
+
+static void put_subscription(void *ctx, const struct core_subscription *s)
+{
+    put_row(ctx, s, sizeof *s, (const struct bytes[]){s->client, s->filter, s->where}, 3);
+}
+
+static json_t *subscription_row(const uint8_t **at, unsigned shard)
+{
+    struct core_subscription s;
+    get_row(at, &s, sizeof s);
+    struct bytes client = get_text(at, s.client), filter = get_text(at, s.filter),
+                 where = get_text(at, s.where);
+    return json_pack("{s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:i, s:i}", "client",
+                     json_stringn((const char *)client.p, client.n), "topic",
+                     json_stringn((const char *)filter.p, filter.n), "qos", s.qos, "id",
+                     s.id ? json_integer(s.id) : json_null(), "filter", text_or_null(where),
+                     "shared", s.shared, "no_local", s.no_local, "retain_as_published",
+                     s.retain_as_published, "retain_handling", s.retain_handling, "shard",
+                     (int)shard);
+}
+
+static void put_retained(void *ctx, const struct core_retained *m)
+{
+    put_row(ctx, m, sizeof *m, &m->topic, 1);
+}
+
+static json_t *retained_row(const uint8_t **at, unsigned shard)
+{
+    struct core_retained m;
+    get_row(at, &m, sizeof m);
+    struct bytes topic = get_text(at, m.topic);
+    uint64_t ends_ms = m.expiry_s == UINT32_MAX ? 0 : m.since_ms + m.expiry_s * (uint64_t)1000;
+    return json_pack("{s:o, s:I, s:o, s:o, s:o, s:i}", "topic",
+                     json_stringn((const char *)topic.p, topic.n), "bytes", (json_int_t)m.size,
+                     "time", time_text(m.since_ms), "expires", time_text(ends_ms), "seq",
+                     m.seq ? json_integer((json_int_t)m.seq) : json_null(), "shard", (int)shard);
+}
+
+/* ---- a shard's part ---- */
+
+static bool step_clients(struct call *c, struct core *core, unsigned most)
+{
+    struct listing *l = listing_of(c);
+    if (l->only.n == 0) return core_list_clients(core, &l->at, most, put_client, l);
+    (void)!core_find_client(core, l->only, put_client, l); /* not there: an empty list */
+    return false;
+}
+
+static bool step_subscriptions(struct call *c, struct core *core, unsigned most)
+{
+    struct listing *l = listing_of(c);
+    return core_list_subscriptions(core, l->only, &l->at, most, put_subscription, l);
+}
+
+static bool step_retained(struct call *c, struct core *core, unsigned most)
+{
+    struct listing *l = listing_of(c);
+    return core_list_retained(core, l->only, &l->at, most, put_retained, l, &l->torn);
+}
+
+static const struct list_kind clients = {step_clients, client_row, false},
+                              subscriptions = {step_subscriptions, subscription_row, false},
+                              retained = {step_retained, retained_row, true};
+
+static void on_shard(struct call *c, struct shard *s)
+{
+    struct listing *l = listing_of(c);
+    unsigned most = ADMIN_ROWS;
+    if (l->limit) most = (unsigned)min_u64(most, l->limit - l->listed);
+    l->more = l->kind->step(c, shard_core(s), most);
+}
+
+/* ---- cursors ---- */
+
+/* "SHARD.SLOT.SKIP", or "SHARD." and a topic. */
+static int put_cursor(const struct listing *l, struct buf *out)
+{
+    char text[CURSOR_TEXT];
+    int n = l->kind->by_topic
+                ? snprintf(text, sizeof text, "%u.", l->shard)
+                : snprintf(text, sizeof text, "%u.%u.%u", l->shard, l->at.slot, l->at.skip);
+    int rc = buf_append(out, bytes_of(text, (size_t)n));
+    return rc < 0 || !l->kind->by_topic ? rc : guard_encode(out, buf_view(&l->at.after));
+}
+
+/* A number with what ends it; false: it is none. */
+static bool get_number(struct bytes *text, bool last, uint32_t *out)
+{
+    uint64_t value = 0;
+    size_t n = 0;
+    while (n < text->n && text->p[n] >= '0' && text->p[n] <= '9' && value <= UINT32_MAX)
+        value = value * 10 + (uint64_t)(text->p[n++] - '0');
+    if (n == 0 || value > UINT32_MAX || (last ? n != text->n : n == text->n || text->p[n] != '.'))
+        return false;
+    *out = (uint32_t)value;
+    *text = bytes_skip(*text, last ? n : n + 1);
+    return true;
+}
+
+static bool get_cursor(struct listing *l, struct bytes text, unsigned shards)
+{
+    uint32_t shard;
+    if (!get_number(&text, false, &shard) || shard >= shards) return false;
+    l->shard = shard;
+    if (l->kind->by_topic) return buf_append(&l->at.after, text) == 0;
+    return get_number(&text, false, &l->at.slot) && get_number(&text, true, &l->at.skip);
+}
+
+/* ---- answers ---- */
+
+static int put_json(const char *text, size_t n, void *out)
+{
+    return buf_append(out, bytes_of(text, n)) < 0 ? -1 : 0;
+}
+
+/* The page's rows behind those that wait already. */
+static int take_page(struct listing *l)
+{
+    const uint8_t *at = l->page.data;
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < l->rows; i++) {
+        json_t *row = l->kind->row(&at, l->shard);
+        rc = buf_append(&l->json, bytes_str(l->listed++ ? ",\n" : "["));
+        if (row == NULL || (rc == 0 && json_dump_callback(row, put_json, &l->json, JSON_COMPACT)))
+            rc = E_NOMEM;
+        json_decref(row);
+    }
+    l->page.head = l->page.tail = 0;
+    l->rows = 0;
+    return l->torn ? E_NOMEM : rc;
+}
+
+static void next(struct call *c);
+
+static void give_up(struct call *c)
+{
+    if (listing_of(c)->begun)
+        call_abort(c);
+    else
+        call_fail(c, 503, "no-memory", "there is no memory for the list");
+}
+
+/* `; rel="next"` and all before it; 0: there is no next page; E_INVALID: a topic is too long. */
+static int put_link(struct call *c, struct buf *out)
+{
+    struct listing *l = listing_of(c);
+    char text[CURSOR_TEXT];
+    int rc = buf_append(out, bytes_str("<"));
+    if (rc == 0) rc = buf_append(out, c->path);
+    int n = snprintf(text, sizeof text, "?limit=%u&after=", l->limit);
+    if (rc == 0) rc = buf_append(out, bytes_of(text, (size_t)n));
+    uint32_t before = buf_len(out);
+    if (rc == 0) rc = put_cursor(l, out);
+    if (rc == 0 && buf_len(out) - before > ADMIN_CURSOR_MAX) return E_INVALID;
+    const char *name = l->kind == &retained  ? "&filter="
+                       : l->kind == &clients ? "&id="
+                                             : "&client=";
+    if (rc == 0 && l->only.n) rc = buf_append(out, bytes_str(name));
+    if (rc == 0) rc = guard_encode(out, l->only);
+    if (rc == 0 && buf_len(out) > LINK_MAX) return E_INVALID;
+    return rc < 0 ? rc : buf_append(out, bytes_of(">; rel=\"next\"", 14));
+}
+
+static void reply_page(struct call *c, bool over)
+{
+    struct listing *l = listing_of(c);
+    struct buf link = {0};
+    int rc = over ? 0 : put_link(c, &link);
+    if (rc == 0) rc = buf_append(&l->json, bytes_str(l->listed ? "]\n" : "[]\n"));
+    struct http_field field = {over ? NULL : "link:", (const char *)link.data};
+    struct buf json = l->json; /* the call goes with its answer */
+    l->json = (struct buf){0};
+    if (rc == E_INVALID)
+        call_fail(c, 409, "long-topic",
+                  "the page ends with a topic that is too long for a Link: ask for another limit");
+    else if (rc < 0)
+        give_up(c);
+    else
+        call_reply_with(c, 200, "application/json", field, buf_view(&json));
+    buf_fini(&json);
+    buf_fini(&link);
+}
+
+static void send_piece(struct call *c, bool over)
+{
+    struct listing *l = listing_of(c);
+    if (!l->begun) call_stream(c, "application/json", next);
+    l->begun = true;
+    if (over && buf_append(&l->json, bytes_str(l->listed ? "]\n" : "[]\n")) < 0) {
+        call_abort(c);
+        return;
+    }
+    struct buf piece = l->json;
+    l->json = (struct buf){0};
+    call_piece(c, buf_view(&piece), over);
+    buf_fini(&piece);
+}
+
+/* Whether the list has ended. */
+static bool shard_over(struct call *c)
+{
+    struct listing *l = listing_of(c);
+    if (l->more) return false;
+    if (l->one_shard) return true;
+    l->at.slot = l->at.skip = 0;
+    l->at.after.head = l->at.after.tail = 0;
+    return ++l->shard == shards_count(c->admin->shards);
+}
+
+static void answered(struct call *c)
+{
+    struct listing *l = listing_of(c);
+    if (take_page(l) < 0) {
+        give_up(c);
+        return;
+    }
+    bool over = shard_over(c);
+    if (l->limit && (over || l->listed == l->limit))
+        reply_page(c, over);
+    else if (!l->limit && (over || buf_len(&l->json)))
+        send_piece(c, over);
+    else
+        next(c);
+}
+
+static void next(struct call *c) { call_ask(c, listing_of(c)->shard, on_shard, answered); }
+
+/* ---- what is asked for ---- */
+
+/* Reads limit and after; false: answered. */
+static bool read_page(struct call *c)
+{
+    struct listing *l = listing_of(c);
+    struct bytes text;
+    uint32_t limit = 0;
+    if (http_query(c->query, "limit", &text)) {
+        if (!get_number(&text, true, &limit) || limit < 1 || limit > ADMIN_LIMIT_MAX) {
+            call_fail(c, 400, "bad-limit", "limit is to be 1 to %d", ADMIN_LIMIT_MAX);
+            return false;
+        }
+        l->limit = limit;
+    }
+    if (http_query(c->query, "after", &text) &&
+        !get_cursor(l, text, shards_count(c->admin->shards))) {
+        call_fail(c, 400, "bad-after", "after is to be what a Link header said");
+        return false;
+    }
+    return true;
+}
+
+static struct listing *listing_new(struct call *c, const struct list_kind *kind)
+{
+    struct listing *l = mem_calloc(1, sizeof *l);
+    if (l == NULL) {
+        call_fail(c, 503, "no-memory", "there is no memory");
+        return NULL;
+    }
+    l->kind = kind;
+    c->state = l;
+    c->fini = listing_fini;
+    return l;
+}
+
+/* Of one client, or of all. */
+static void run_clients(struct call *c, const struct list_kind *kind, const char *name)
+{
+    struct listing *l = listing_new(c, kind);
+    if (l == NULL || !read_page(c)) return;
+    if (http_query(c->query, name, &l->only)) {
+        if (l->only.n == 0) {
+            call_fail(c, 400, "bad-id", "%s is to be a client id", name);
+            return;
+        }
+        l->shard = shards_home(c->admin->shards, l->only);
+        l->one_shard = true;
+    }
+    next(c);
+}
+
+void admin_run_clients(struct call *c) { run_clients(c, &clients, "id"); }
+void admin_run_subscriptions(struct call *c) { run_clients(c, &subscriptions, "client"); }
+
+void admin_run_retained(struct call *c)
+{
+    struct listing *l = listing_new(c, &retained);
+    if (l == NULL || !read_page(c)) return;
+    if (!http_query(c->query, "filter", &l->only)) l->only = bytes_str("#");
+    if (!mqtt_topic_filter_ok(l->only, c->admin->conf->core.max_topic_levels)) {
+        call_fail(c, 400, "bad-filter", "filter is to be a topic filter");
+        return;
+    }
+    next(c);
+}
+
+/* ---- one client ---- */
+
+static void client_found(struct call *c)
+{
+    struct listing *l = listing_of(c);
+    const uint8_t *at = l->page.data;
+    if (l->rows)
+        call_reply_json(c, 200, clients.row(&at, l->shard));
+    else if (l->torn)
+        give_up(c);
+    else
+        call_fail(c, 404, "no-such-client", "there is no client '%.*s'",
+                  (int)min_u64(c->target.n, ADMIN_USER_MAX), (const char *)c->target.p);
+}
+
+void admin_run_client(struct call *c)
+{
+    struct listing *l = listing_new(c, &clients);
+    if (l == NULL) return;
+    l->only = c->target;
+    l->shard = shards_home(c->admin->shards, c->target);
+    call_ask(c, l->shard, on_shard, client_found);
+}
