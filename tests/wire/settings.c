@@ -139,6 +139,8 @@ static const struct setting stats[] = {
     STAT(route_misses),
     STAT(publishers_paused),
     STAT(rate_pauses),
+    STAT(refused_pressure),
+    STAT(dropped_pressure),
     STAT(connected),
     STAT(sessions),
     STAT(subscriptions),
