@@ -23,4 +23,18 @@ install(CODE "
         message(STATUS \"Installing: \$ENV{DESTDIR}\${folder}/sluice.conf\")
     endif()
 ")
+# The unit names the two by where they are installed.
+install(CODE "
+    set(conf \"\${CMAKE_INSTALL_PREFIX}/etc/sluice\")
+    if(CMAKE_INSTALL_PREFIX STREQUAL \"/usr\")
+        set(conf \"/etc/sluice\")
+    endif()
+    set(unit \"\${CMAKE_INSTALL_PREFIX}/lib/systemd/system/sluice.service\")
+    file(READ \"${CMAKE_SOURCE_DIR}/packaging/sluice.service\" text)
+    string(REPLACE \"/usr/sbin/\" \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_SBINDIR}/\" text \"\${text}\")
+    string(REPLACE \"/etc/sluice/\" \"\${conf}/\" text \"\${text}\")
+    file(WRITE \"\$ENV{DESTDIR}\${unit}\" \"\${text}\")
+    message(STATUS \"Installing: \$ENV{DESTDIR}\${unit}\")
+")
+install(FILES packaging/sluice.sysusers DESTINATION lib/sysusers.d RENAME sluice.conf)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

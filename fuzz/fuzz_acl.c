@@ -23,6 +23,9 @@ static bool is_possible(struct bytes user, struct bytes id, struct bytes topic)
 
 static void agree(const struct acl *acl, const struct acl_client *client, struct bytes topic)
 {
+    /* Who has no rule has what nobody is given a rule for, and a rule covers what is below it. */
+    if (acl_is_empty(acl)) ASSERT(acl_may_use(acl, client, topic, ACL_REPLAY));
+    (void)acl_may_use(acl, client, topic, ACL_FILTER);
     if (mqtt_topic_has_wildcard(topic)) {
         (void)acl_denies_filter(acl, client, topic);
         return;

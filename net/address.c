@@ -112,3 +112,21 @@ void address_text(const struct address *a, char text[ADDRESS_TEXT_MAX])
         snprintf(text, ADDRESS_TEXT_MAX, "[%s]:%u", host, ntohs(in->sin6_port));
     }
 }
+
+/* IPv4 addresses lie in ::ffff:0:0/64 of IPv6, where nobody else is. */
+uint64_t address_net(const char *text)
+{
+    char host[INET6_ADDRSTRLEN];
+    uint8_t raw[16];
+    bool v6 = *text == '[';
+    size_t n = strcspn(text + v6, v6 ? "]" : ":");
+    if (n >= sizeof host) return ADDRESS_NET_NONE;
+    memcpy(host, text + v6, n);
+    host[n] = 0;
+    if (inet_pton(v6 ? AF_INET6 : AF_INET, host, raw) != 1) return ADDRESS_NET_NONE;
+    static const uint8_t mapped[12] = {[10] = 0xff, 0xff};
+    const uint8_t *v4 = !v6 ? raw : memcmp(raw, mapped, sizeof mapped) == 0 ? raw + 12 : NULL;
+    uint64_t net = v4 ? 0xffff : 0;
+    for (size_t i = 0; i < (v4 ? 4 : 8); i++) net = net << 8 | (v4 ? v4[i] : raw[i]);
+    return net;
+}

@@ -24,4 +24,9 @@ MUST_USE int address_probe(const struct address *a, const char *interface);
 /* "1.2.3.4:5", "[::1]:5" or "unix". */
 void address_text(const struct address *a, char text[ADDRESS_TEXT_MAX]);
 
+/* Who it is, of such a text: an IPv4 address, or the first half of an IPv6 one, as whoever has one
+ * of those has all that begin so. */
+uint64_t address_net(const char *text);
+#define ADDRESS_NET_NONE UINT64_MAX /* a unix socket */
+
 #endif

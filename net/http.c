@@ -54,6 +54,7 @@ struct http_conn {
     struct buf body;
     struct buf out; /* LWS_PRE bytes, then what is to be written */
     char peer[ADDRESS_TEXT_MAX];
+    uint64_t tag; /* the handler's */
 };
 
 struct http_server {
@@ -399,6 +400,7 @@ static void conn_gone(struct http_conn *c)
     c->door->connections--;
     c->door->server->stats.connections--;
     if (c->state >= ASKED) h->gone(h->ctx, c->id);
+    h->left(h->ctx, c->door->index, c->tag);
     buf_fini(&c->text);
     buf_fini(&c->body);
     buf_fini(&c->out);
@@ -407,16 +409,18 @@ static void conn_gone(struct http_conn *c)
 
 static void conn_accept(struct door *d, int fd, const struct address *a)
 {
+    const struct http_handler *h = &d->server->handler;
     struct http_conn *c = d->connections < d->connections_max ? mem_calloc(1, sizeof *c) : NULL;
-    if (c == NULL) {
+    if (c) address_text(a, c->peer);
+    if (c == NULL || !h->admits(h->ctx, d->index, c->peer, &c->tag)) {
         d->server->stats.turned_off++;
+        mem_free(c);
         close(fd);
         return;
     }
     d->server->stats.accepted++;
     d->server->stats.connections++;
     c->door = d;
-    address_text(a, c->peer);
     list_push(&d->server->conns, &c->link);
     d->connections++;
     lws_adopt_desc_t how = {.vh = d->vhost,

@@ -52,6 +52,9 @@ struct http_head {
 
 struct http_handler {
     void *ctx;
+    /* Whether a connection from there may stay; *tag is then given to left(). */
+    bool (*admits)(void *ctx, unsigned door, const char *peer, uint64_t *tag);
+    void (*left)(void *ctx, unsigned door, uint64_t tag);
     /* A whole request.  Each is answered once, now or later. */
     void (*request)(void *ctx, const struct http_request *r);
     /* The last piece of this answer is on its way: the next may come. */
@@ -75,7 +78,7 @@ struct http_door {
 
 struct http_stats {
     uint64_t connections;          /* gauge */
-    uint64_t accepted, turned_off; /* counters; turned_off: there were connections_max */
+    uint64_t accepted, turned_off; /* counters; turned_off: by a limit */
     uint64_t late;                 /* connections that ended by a deadline */
 };
 

@@ -148,7 +148,9 @@ static void refuse(struct call *c, unsigned status, const char *error, const cha
 static bool list_lets(const struct call *c)
 {
     char topic[80];
-    const struct acl *acl = c->admin->conf->core.acl;
+    const struct core_config *core = &c->admin->conf->core;
+    const struct acl *acl =
+        core->listener_acls ? core->listener_acls[c->listener->core.number] : core->acl;
     if (acl == NULL || c->route->resource == NULL) return true;
     int n = snprintf(topic, sizeof topic, "$CONTROL/sluice/%s", c->route->resource);
     struct acl_client client = {.username = c->user};

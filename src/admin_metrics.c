@@ -69,6 +69,7 @@ static const struct figure figures[] = {
     COUNTER(refused_pressure, "Publishes refused because memory_limit was reached."),
     COUNTER(dropped_pressure, "QoS 0 publishes dropped because memory_limit was reached."),
     COUNTER(refused_envelopes, "Publishes whose $pub/ envelope is broken."),
+    COUNTER(rate_pauses, "Times a client was not read for a while as it sent too fast."),
     COUNTER(history_missed, "Messages of a history that the store had no room for."),
     COUNTER(history_duplicates, "Messages that a history has had within its dedup window."),
     COUNTER(dedup_forgotten, "Identifiers forgotten early, as there are too many of them."),
@@ -96,6 +97,11 @@ static const struct figure figures[] = {
     SHELL(frames_refused, "WebSockets that were ended for what they sent."),
     SHELL(http_served, "Files served over HTTP."),
     SHELL(http_refused, "Requests for files that got none."),
+    SHELL(address_refused, "Connections above max_connections_per_address."),
+    SHELL(address_rate_refused, "Connections above max_connect_rate_per_address."),
+    SHELL(pending_refused, "Connections closed for max_pending_connections."),
+    SHELL(connect_rate_pauses, "Times a listener waited for max_connect_rate."),
+    SHELL(logins_delayed, "Answers to wrong passwords that waited."),
 };
 size_t admin_figures_missing(void)
 {
@@ -206,7 +212,7 @@ static void put_process(struct buf *out, bool *torn, const struct admin *a)
     put_one(out, torn, "admin_connections", "gauge", "Connections to the admin listener.",
             http->connections);
     put_one(out, torn, "admin_connections_turned_off_total", "counter",
-            "Connections to the admin listener above its limit.", http->turned_off);
+            "Connections to the admin listener above its limits.", http->turned_off);
     put_one(out, torn, "admin_timeouts_total", "counter",
             "Connections to the admin listener that were too slow.", http->late);
 }

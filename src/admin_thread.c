@@ -5,6 +5,8 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "net/address.h"
+#include "peers.h"
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -63,6 +65,34 @@ static void *admin_main(void *arg)
     return NULL;
 }
 
+/* ---- limits of an address ---- */
+
+static bool admits(void *ctx, unsigned door, const char *peer, uint64_t *tag)
+{
+    struct admin *a = ctx;
+    const struct peers_limits *limits = &a->doors[door].conf->per_address;
+    uint64_t net = limits->connections || limits->rate ? address_net(peer) : ADDRESS_NET_NONE;
+    bool tell = false;
+    *tag = net;
+    if (net == ADDRESS_NET_NONE) return true;
+    enum peers_verdict verdict =
+        peers_enter(shards_peers(a->shards), net, &a->doors[door], limits, clock_mono_ms(), &tell);
+    if (verdict != PEERS_ADMITTED && tell)
+        log_printf(a->log, LOG_T_NOTICE,
+                   "Admin: connection from %s denied: %s exceeded. Others from there are not "
+                   "logged for a minute.",
+                   peer,
+                   verdict == PEERS_TOO_MANY ? "max_connections_per_address"
+                                             : "max_connect_rate_per_address");
+    return verdict == PEERS_ADMITTED;
+}
+
+static void left(void *ctx, unsigned door, uint64_t tag)
+{
+    struct admin *a = ctx;
+    if (tag != ADDRESS_NET_NONE) peers_leave(shards_peers(a->shards), tag, &a->doors[door]);
+}
+
 /* ---- life ---- */
 
 bool admin_is_built(void) { return true; }
@@ -80,6 +110,8 @@ static int doors_open(struct admin *a, const struct listeners *ls, size_t count)
     struct http_door *doors = mem_calloc(count, sizeof *doors);
     if (doors == NULL) return E_NOMEM;
     struct http_handler handler = {.ctx = a,
+                                   .admits = admits,
+                                   .left = left,
                                    .request = admin_request,
                                    .wanted = admin_wanted,
                                    .gone = admin_gone,

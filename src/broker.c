@@ -7,13 +7,15 @@
 #include "anchor.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "core/acl.h"
+#include "broker_watch.h"
 #include "listener.h"
 #include "log.h"
+#include "notify.h"
 #include "shard.h"
 #include "sys.h"
 #include <errno.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <pwd.h>
 #include <sched.h>
@@ -49,6 +51,7 @@ struct broker {
     struct shard_set *shards;
     struct admin *admin; /* NULL: no listener of http_api */
     struct sys *sys;
+    struct watch *watch; /* or NULL */
     sigset_t signals;
     uint64_t sys_due_ms;
     enum core_pressure pressure;
@@ -58,6 +61,14 @@ struct broker {
 };
 
 static const struct conf *conf_now(const struct broker *b) { return b->confs->conf; }
+
+/* What the listening sockets were opened by. */
+static const struct conf *conf_first(const struct broker *b)
+{
+    const struct confs *c = b->confs;
+    while (c->older) c = c->older;
+    return c->conf;
+}
 
 static int confs_add(struct broker *b, struct conf **conf)
 {
@@ -109,9 +120,12 @@ static void log_admin(struct broker *b, const struct conf_listener *l)
 static const char *who_may_connect(const struct conf_listener *l, char text[static WHO_MAX])
 {
     bool anonymous = l->core.allow_anonymous, checked = l->core.checks_users;
+    if (l->core.certificate_is_user && l->psks)
+        return "TLS, clients with a key of its psk_file may connect, as the user it is for";
     if (l->core.certificate_is_user)
         return "TLS, clients with a certificate may connect, as the user it names";
     if (!anonymous && !checked) return "nobody may connect (allow_anonymous false)";
+    if (l->psks && !checked) return "TLS, anybody with a key of its psk_file may connect";
     if (l->require_certificate && !checked) return "TLS, anybody with a certificate may connect";
     const char *users = l->tokens == NULL      ? "users of its password_file may connect"
                         : l->passwords == NULL ? "users with a token may connect"
@@ -214,6 +228,7 @@ static int start_shards(struct broker *b)
     mem_free(anchor);
     if (rc == 0) rc = sys_new(&b->sys, b->shards);
     if (rc == 0) rc = shards_start(b->shards);
+    if (rc == 0) rc = watch_new(&b->watch, b->shards, b->log);
     if (rc == 0 && b->admin) rc = admin_start(b->admin, b->shards);
     if (rc == 0) log_set_topic_sink(b->log, sys_log_line, b->sys);
     return rc;
@@ -263,6 +278,7 @@ int broker_start(struct broker **out, const struct conf_args *args, struct conf 
     log_who(b);
     log_printf(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " running, %u shard%s",
                shards_count(b->shards), shards_count(b->shards) == 1 ? "" : "s");
+    notify("READY=1\nMAINPID=%d\nSTATUS=running", (int)getpid());
     *out = b;
     return 0;
 }
@@ -280,7 +296,7 @@ static void configured(struct configure_task *c)
 {
     /* acq_rel: every thread's last look at the list is before the last one frees it */
     if (atomic_fetch_sub_explicit(&c->before->users, 1, memory_order_acq_rel) == 1)
-        acl_free(&c->before->conf->acl);
+        conf_free_acls(c->before->conf);
     mem_free(c);
 }
 
@@ -334,6 +350,7 @@ static void reload(struct broker *b)
     struct conf *conf = NULL;
     char *error = NULL;
     log_line(b->log, LOG_T_INFO, "Reloading config.");
+    notify("RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_mono_ms() * 1000);
     int rc = conf_load(&conf, b->args, &error, reload_warn, b);
     unsigned count = shards_count(b->shards) + (b->admin != NULL), made = 0;
     struct configure_task *tasks[CORE_MAX_SHARDS + 1];
@@ -344,21 +361,25 @@ static void reload(struct broker *b)
         (void)conf_restart_needed(conf_now(b), conf, reload_needs_restart, b);
         rc = log_reconfigure(b->log, conf);
     }
+    if (rc == 0) rc = conf_number_listeners(conf, conf_first(b));
     if (rc == 0) rc = confs_add(b, &conf);
     if (rc < 0) {
         while (made) mem_free(tasks[--made]);
         log_printf(b->log, LOG_T_ERROR, "Error: the old configuration stays in force. %s",
                    error ? error : err_name(rc));
+        notify("READY=1\nSTATUS=running; the last reload failed: %s", error ? error : err_name(rc));
         conf_free(&conf);
         mem_free(error);
         return;
     }
     const struct conf *now = conf_now(b);
     shards_limit(b->shards,
-                 &(struct shard_limits){now->global_max_clients, now->global_max_connections});
+                 &(struct shard_limits){now->global_max_clients, now->global_max_connections,
+                                        now->max_pending_connections});
     configure_all(b, tasks, count);
     b->sys_due_ms = clock_mono_ms();
     log_line(b->log, LOG_T_NOTICE, "Configuration reloaded.");
+    notify("READY=1\nSTATUS=running");
 }
 
 /* ---- running ---- */
@@ -415,6 +436,7 @@ static void serve_time(struct broker *b)
 {
     uint64_t now = clock_mono_ms(), every = conf_now(b)->sys_interval_s * (uint64_t)1000;
     check_memory(b);
+    watch_tick(b->watch, now);
     if (every == 0 || now < b->sys_due_ms) return;
     sys_update(b->sys, now);
     b->sys_due_ms = now + every - now % every; /* aligned, as mosquitto does */
@@ -425,6 +447,8 @@ static int next_signal(struct broker *b)
     uint64_t wait = UINT64_MAX, now = clock_mono_ms();
     if (conf_now(b)->sys_interval_s) wait = b->sys_due_ms > now ? b->sys_due_ms - now : 0;
     if (conf_now(b)->memory_limit) wait = min_u64(wait, MEMORY_CHECK_MS);
+    uint64_t watch = watch_due_ms(b->watch);
+    wait = min_u64(wait, watch > now ? watch - now : 0);
     wait = min_u64(wait, 3600 * 1000);
     struct timespec ts = {(time_t)(wait / 1000), (long)(wait % 1000) * 1000000};
     return sigtimedwait(&b->signals, NULL, &ts);
@@ -463,6 +487,7 @@ void broker_run(struct broker *b)
         }
     }
     log_line(b->log, LOG_T_INFO, "sluice version " SLUICE_VERSION " terminating");
+    notify("STOPPING=1\nSTATUS=telling clients");
     stop(b);
 }
 
@@ -474,6 +499,7 @@ void broker_free(struct broker **broker)
     if (b->log) log_set_topic_sink(b->log, NULL, NULL);
     admin_free(&b->admin); /* it asks shards */
     shards_free(&b->shards);
+    watch_free(&b->watch);
     sys_free(&b->sys);
     listeners_close(&b->listeners);
     if (b->pid_file) unlink(b->pid_file);

@@ -36,6 +36,7 @@ static void conf_reader_fini(struct conf_reader *r)
     mem_free(r->drafts);
     conf_draft_fini(&r->fallback);
     conf_draft_fini(&r->general);
+    conf_plugins_fini(r);
     mem_free(r->clientid_prefixes);
 }
 
@@ -74,6 +75,7 @@ void conf_free(struct conf **conf)
 {
     struct conf *c = *conf;
     if (c == NULL) return;
+    conf_free_acls(c);
     for (size_t i = 0; i < c->listener_count; i++) conf_listener_fini(&c->listeners[i]);
     mem_free(c->listeners);
     for (size_t i = 0; i < c->password_file_count; i++) {
@@ -85,9 +87,8 @@ void conf_free(struct conf **conf)
     mem_free(c->tokens);
     conf_histories_fini(c);
     conf_queues_fini(c);
-    acl_free(&c->acl);
     conf_filters_fini(c);
-    mem_free(c->acl_file);
+    mem_free(c->acls);
     mem_free(c->pid_file);
     mem_free(c->user);
     mem_free(c->persistence_location);

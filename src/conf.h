@@ -6,6 +6,7 @@
 #include "auth_password.h"
 #include "auth_token.h"
 #include "core/core.h"
+#include "peers.h"
 #include "store/log.h"
 #include "tls/tls.h"
 
@@ -15,13 +16,15 @@ struct conf_https { /* what a listener of http_api does TLS with; NULL: not said
 };
 
 struct conf_listener {
-    uint16_t port;           /* 0: unix socket */
-    char *address;           /* address or NULL (any); path when port is 0 */
-    char *bind_interface;    /* or NULL */
-    int socket_domain;       /* AF_INET, AF_INET6, AF_UNSPEC */
-    int64_t max_connections; /* -1: no limit */
-    bool implicit;           /* made because no listener was configured: loopback, anonymous */
-    unsigned line;           /* in the file, 0 = none */
+    uint16_t port;             /* 0: unix socket */
+    char *address;             /* address or NULL (any); path when port is 0 */
+    char *bind_interface;      /* or NULL */
+    int socket_domain;         /* AF_INET, AF_INET6, AF_UNSPEC */
+    int64_t max_connections;   /* -1: no limit */
+    uint32_t max_connect_rate; /* connections a second; 0: no limit */
+    struct peers_limits per_address;
+    bool implicit; /* made because no listener was configured: loopback, anonymous */
+    unsigned line; /* in the file, 0 = none */
     char *file;
     bool websockets;          /* MQTT in WebSockets, and files of http_dir */
     char *websockets_origins; /* of pages that may open one, a space between; NULL: of all */
@@ -29,11 +32,13 @@ struct conf_listener {
     bool http_api;            /* of the admin listener; no MQTT */
     struct conf_https https;
     struct tls_context *tls; /* NULL: without TLS */
+    struct tls_psks *psks;   /* by whose keys clients come, in the place of certificates; or NULL */
     bool require_certificate;
     uint8_t proxy_version;             /* of the PROXY header that comes first; 0: none */
     bool proxy_needs_tls;              /* the proxy must say that the client came by TLS */
     const struct passwords *passwords; /* in conf.password_files, or NULL: names are not checked */
     const struct token_rules *tokens;  /* in conf.tokens, or NULL: tokens are not taken */
+    struct acl *acl;                   /* of its own acl_file; owned; NULL: none */
     struct core_listener core;         /* strings owned here */
 };
 
@@ -63,8 +68,10 @@ struct conf_tokens { /* jwt_...: once for all listeners of which the same was sa
 };
 
 struct conf {
-    struct acl *acl; /* of acl_file; core.acl is the same; NULL: none */
-    char *acl_file;
+    struct acl *acl;         /* of acl_file for all listeners; core.acl is the same; NULL: none */
+    struct acl *nothing;     /* of listeners that are open and are not in this file any more */
+    bool per_listener;       /* per_listener_settings */
+    const struct acl **acls; /* with per_listener_settings, by number; core.listener_acls */
     struct core_config core;
     struct core_history *histories; /* core.histories; strings owned here */
     struct core_filter *filters;    /* core.named_filters, owned */
@@ -78,6 +85,8 @@ struct conf {
     size_t token_count;
     unsigned shards; /* 0 = auto: the CPUs this process may use */
     int64_t global_max_clients, global_max_connections; /* -1: no limit */
+    int64_t max_pending_connections;                    /* 0: no limit */
+    uint32_t failed_login_delay_ms;                     /* 0: none */
     uint64_t memory_limit;                              /* bytes of heap; 0 = none */
     bool set_tcp_nodelay;
     uint32_t websockets_headers_size; /* bytes of a request's head */
@@ -111,6 +120,11 @@ struct conf_args {    /* the command line */
 MUST_USE int conf_load(struct conf **out, const struct conf_args *args, char **error,
                        void (*warn)(void *ctx, const char *line), void *ctx);
 void conf_free(struct conf **conf);
+/* Before a reload is used: each listener gets the number that it has in the configuration that the
+ * process began with, as does its access list.  E_NOMEM. */
+MUST_USE int conf_number_listeners(struct conf *conf, const struct conf *first);
+/* Nobody asks its access lists any more: they may be large, and a configuration stays. */
+void conf_free_acls(struct conf *conf);
 /* For a reload: calls say for each directive that is not the same in both and that only a restart
  * can change ("listener" when one is added, removed or moved).  Returns how many. */
 unsigned conf_restart_needed(const struct conf *running, const struct conf *wanted,

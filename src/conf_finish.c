@@ -16,6 +16,7 @@ void conf_listener_fini(struct conf_listener *l)
     mem_free(l->http_dir);
     conf_https_fini(&l->https);
     tls_context_free(&l->tls);
+    tls_psks_free(&l->psks);
     mem_free((char *)(uintptr_t)l->core.mount_point); /* ours, though the core must not write */
     mem_free((char *)(uintptr_t)l->core.auto_id_prefix);
     mem_free((char *)(uintptr_t)l->core.clientid_prefixes);
@@ -46,6 +47,8 @@ void conf_draft_fini(struct conf_draft *d)
 {
     conf_listener_fini(&d->listener);
     mem_free(d->password_file);
+    mem_free(d->acl_file);
+    mem_free(d->psk_file);
     conf_jwt_fini(&d->jwt);
     mem_free(d->auto_id_prefix);
     mem_free(d->auto_id_own);
@@ -119,6 +122,7 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     if (rc == 0 && security->password_file)
         rc = conf_passwords(r, security->password_file, &l->passwords);
     if (rc == 0) rc = conf_jwt_finish(r, security, &l->tokens);
+    if (rc == 0 && r->per_listener) rc = conf_read_acl(r, d->acl_file, &l->acl);
     l->core.checks_users = l->passwords || l->tokens;
     l->core.token_is_user = l->tokens != NULL;
     if (rc == 0) rc = conf_core_text(&l->core.mount_point, mount ? mount : "");
@@ -126,7 +130,7 @@ static int conf_listener_add(struct conf_reader *r, const struct conf_draft *d, 
     if (rc == 0)
         rc = conf_core_text(&l->core.clientid_prefixes,
                             r->clientid_prefixes ? r->clientid_prefixes : "");
-    if (rc == 0) rc = conf_tls_finish(r, &d->tls, l);
+    if (rc == 0) rc = conf_tls_finish(r, &d->tls, security->psk_file, l);
     return rc < 0 ? rc : conf_http_finish(r, d, l);
 }
 
@@ -228,12 +232,17 @@ int conf_finish(struct conf_reader *r)
     if (c->core.retry_max_interval_ms < c->core.retry_interval_ms)
         c->core.retry_max_interval_ms = c->core.retry_interval_ms;
     c->daemon = r->args->daemon;
+    c->per_listener = r->per_listener;
     if (r->args->verbose) c->log_types = LOG_T_ALL;
-    int rc = c->persistence_file ? 0 : conf_text_set(&c->persistence_file, "mosquitto.db");
+    int rc = conf_plugins_finish(r);
+    r->line = 0;
+    if (rc == 0) rc = c->persistence_file ? 0 : conf_text_set(&c->persistence_file, "mosquitto.db");
     if (rc == 0) rc = conf_add_listeners(r);
     if (rc == 0) rc = conf_check_twins(r);
+    if (rc == 0) rc = conf_read_acl(r, r->per_listener ? NULL : r->general.acl_file, &c->acl);
+    c->core.acl = c->acl;
+    if (rc == 0) rc = conf_number_listeners(c, c);
     if (rc == 0) rc = conf_queue_finish(r);
-    if (rc == 0) rc = conf_read_acl(r);
     if (rc == 0) conf_warn_closed(r);
     return rc;
 }

@@ -37,7 +37,9 @@ static const char *not_here(const struct conf_draft *d)
     if (t->identity_is_user) return "use_identity_as_username";
     if (t->subject_is_user) return "use_subject_as_username";
     if (t->text[CONF_TLS_CRL]) return "crlfile";
+    if (t->text[CONF_TLS_PSK_HINT]) return "psk_hint";
     if (d->listener.proxy_version) return "enable_proxy_protocol";
+    if (d->listener.max_connect_rate) return "max_connect_rate";
     return NULL;
 }
 

@@ -20,6 +20,7 @@ enum {
     CONF_MAX_LISTENERS = 64,       /* each costs a socket per shard */
     CONF_MAX_FILTERS = 1000,       /* named ones; they are looked for one by one */
     CONF_MAX_FILTER_NAME = 64,
+    CONF_MAX_PLUGINS = 16,
     CONF_MAX_ORIGINS = 64, /* of a listener */
     CONF_MAX_PREFIX = 50,  /* of client ids, as mosquitto */
     CONF_MAX_NAME = 200,   /* bytes of persistence_file: longer names are made from it */
@@ -77,6 +78,7 @@ enum conf_tls_text {
     CONF_TLS_DH,
     CONF_TLS_CIPHERS,
     CONF_TLS_CIPHERS_13,
+    CONF_TLS_PSK_HINT,
     CONF_TLS_TEXTS,
 };
 
@@ -103,12 +105,20 @@ struct conf_draft {
     char *auto_id_own;    /* listener_auto_id_prefix; NULL not said */
     struct conf_tls tls;
     char *password_file;   /* NULL not said */
+    char *acl_file;        /* likewise */
+    char *psk_file;        /* likewise */
     unsigned origin_count; /* in listener.websockets_origins */
     unsigned web_line;     /* of the last directive for WebSockets; 0: none */
     const char *web_name;
     struct conf_jwt jwt;
     unsigned touched_line; /* 0: no option of this listener was set */
     const char *touched_by;
+};
+
+struct conf_plugin { /* of plugin_load */
+    char *name;
+    unsigned kind;
+    char *file; /* what its option says; NULL: not said yet */
 };
 
 struct conf_reader {
@@ -125,6 +135,14 @@ struct conf_reader {
     size_t draft_count;
     struct conf_draft *current; /* the last listener of this file; NULL: fallback */
     bool per_listener, security_seen;
+    struct conf_plugin loaded[CONF_MAX_PLUGINS];
+    size_t loaded_count;
+    struct {
+        const char *option; /* the directive that has to follow; NULL: none */
+        char **slot;        /* where its value goes */
+        unsigned line;
+        unsigned use_line; /* of the last plugin_use; 0: none */
+    } plugin;
     bool log_dest_seen, log_types_seen;
     char *clientid_prefixes;
     void (*warn)(void *ctx, const char *line);
@@ -144,6 +162,7 @@ MUST_USE int conf_slurp(struct conf_reader *r, FILE *file, uint32_t most, struct
 
 /* conf_schema.c */
 const struct conf_directive *conf_schema(size_t *count);
+/* conf_find.c */
 const struct conf_directive *conf_find(const char *name); /* also plugin_opt_* and the like */
 const char *conf_nearest(const char *name);               /* NULL: nothing looks like it */
 
@@ -199,6 +218,15 @@ int conf_apply_history(struct conf_reader *r, const struct conf_directive *d, co
 int conf_apply_history_limit(struct conf_reader *r, const struct conf_directive *d,
                              const char *value);
 void conf_histories_fini(struct conf *c);
+/* conf_plugin.c */
+int conf_apply_plugin(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_plugin_load(struct conf_reader *r, const struct conf_directive *d,
+                           const char *value);
+int conf_apply_plugin_use(struct conf_reader *r, const struct conf_directive *d, const char *value);
+int conf_apply_plugin_option(struct conf_reader *r, const struct conf_directive *d,
+                             const char *value);
+MUST_USE int conf_plugins_finish(struct conf_reader *r); /* the checks that need the whole file */
+void conf_plugins_fini(struct conf_reader *r);
 /* conf_queue.c */
 int conf_apply_queue(struct conf_reader *r, const struct conf_directive *d, const char *value);
 int conf_apply_queue_topic(struct conf_reader *r, const struct conf_directive *d,
@@ -221,7 +249,7 @@ int conf_apply_tls_keyform(struct conf_reader *r, const struct conf_directive *d
                            const char *value);
 void conf_tls_fini(struct conf_tls *t);
 /* l's context, when t has what it takes; reads the files. */
-MUST_USE int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t,
+MUST_USE int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, const char *psk_file,
                              struct conf_listener *l);
 /* Where d's value goes now: the configuration or a draft. */
 void *conf_target(struct conf_reader *r, const struct conf_directive *d);
@@ -247,8 +275,8 @@ MUST_USE int conf_jwt_finish(struct conf_reader *r, const struct conf_draft *sec
 void conf_jwt_fini(struct conf_jwt *j);
 void conf_tokens_fini(struct conf_tokens *t);
 
-/* conf_acl.c: the access list of acl_file, if there is one. */
-MUST_USE int conf_read_acl(struct conf_reader *r);
+/* conf_acl.c: the access list of an acl_file; path NULL: *out is NULL. */
+MUST_USE int conf_read_acl(struct conf_reader *r, const char *path, struct acl **out);
 
 /* conf_doc.c: the reference page; E_NOMEM. */
 MUST_USE int conf_document(struct buf *out);

@@ -132,6 +132,35 @@ static const struct conf_directive schema[] = {
      .max = INT32_MAX,
      .initial = "-1",
      .help = "Connections of this listener at a time; -1: no limit."},
+    {.name = "max_connections_per_address",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.per_address.connections),
+     .kind = CONF_NUMBER,
+     .max = INT32_MAX,
+     .initial = "0",
+     .help =
+         "Connections of this listener from one address at a time: an IPv4 address, or all IPv6 "
+         "addresses with the same first 64 bits. Behind a proxy, of the address in its header. "
+         "Those beyond are closed at once. 0: no limit."},
+    {.name = "max_connect_rate_per_address",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.per_address.rate),
+     .kind = CONF_NUMBER,
+     .max = 1000000,
+     .initial = "0",
+     .help = "Connections of this listener that one address may open in a second. Those beyond are "
+             "closed at once. 0: no limit."},
+    {.name = "max_connect_rate",
+     RELOAD,
+     .scope = CONF_LISTENER,
+     IN_DRAFT(listener.max_connect_rate),
+     .kind = CONF_NUMBER,
+     .max = 1000000,
+     .initial = "0",
+     .help = "Connections that this listener takes in a second, from all addresses together. Those "
+             "beyond wait in the operating system's queue until it is their turn. 0: no limit."},
     {.name = "max_qos",
      RELOAD,
      .scope = CONF_LISTENER,
@@ -222,8 +251,9 @@ static const struct conf_directive schema[] = {
      RELOAD,
      OWN(per_listener, "true or false"),
      .initial = "false",
-     .help = "allow_anonymous, password_file, auto_id_prefix and jwt_... belong to the listener "
-             "above them instead of to all. Must come before them."},
+     .help = "allow_anonymous, password_file, acl_file, psk_file, auto_id_prefix and jwt_... "
+             "belong to the "
+             "listener above them instead of to all. Must come before them."},
     {.name = "allow_anonymous",
      RELOAD,
      .scope = CONF_SECURITY,
@@ -305,7 +335,8 @@ static const struct conf_directive schema[] = {
          "A token begins so much earlier and ends so much later than it says, as clocks differ."},
     {.name = "acl_file",
      RELOAD,
-     IN_CONF(acl_file),
+     .scope = CONF_SECURITY,
+     .offset = offsetof(struct conf_draft, acl_file),
      .kind = CONF_TEXT,
      .help = "A file in mosquitto's grammar that says who may read and write which topics; what it "
              "does not allow is denied. Without it everybody may do everything. A reload reads it "
@@ -317,12 +348,50 @@ static const struct conf_directive schema[] = {
      .initial = "true",
      .help = "A retained message is sent to new subscriptions only as long as who published it may "
              "still write its topic by acl_file. It stays where it is meanwhile."},
-    LATER("psk_file"),
-    LATER("plugin"),
-    LATER("global_plugin"),
-    LATER("auth_plugin"),
-    LATER("plugin_load"),
-    LATER("plugin_use"),
+    {.name = "psk_file",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     .offset = offsetof(struct conf_draft, psk_file),
+     .kind = CONF_TEXT,
+     .help = "Pre-shared keys for listeners with psk_hint, one a line: `identity:key`, the key in "
+             "hexadecimal. Read again on SIGHUP: that disconnects nobody."},
+    {.name = "plugin",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     OWN(plugin, "the path of one of mosquitto's own plugins"),
+     .help = "mosquitto_password_file.so and mosquitto_acl_file.so with their plugin_opt_ are read "
+             "as password_file and acl_file, mosquitto_persist_sqlite.so as persistence true. "
+             "Nothing is loaded; another plugin is an error."},
+    {.name = "global_plugin",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     OWN(plugin, "as for plugin"),
+     .help = "The same for all listeners."},
+    {.name = "auth_plugin",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     OWN(plugin, "as for plugin"),
+     .help = "Old name of plugin."},
+    {.name = "plugin_load",
+     RELOAD,
+     OWN(plugin_load, "NAME PATH"),
+     .help = "The same, for the listeners that name it by plugin_use."},
+    {.name = "plugin_use",
+     RELOAD,
+     .scope = CONF_SECURITY,
+     OWN(plugin_use, "the name of a plugin_load above"),
+     .help = "With several listeners this wants per_listener_settings true."},
+    {.name = "plugin_opt_password_file",
+     RELOAD,
+     OWN(plugin_option, A_FILE),
+     .help = "password_file of the plugin above."},
+    {.name = "plugin_opt_acl_file",
+     RELOAD,
+     OWN(plugin_option, A_FILE),
+     .help = "acl_file of the plugin above."},
+    UNUSED("plugin_opt_sync", "mosquitto's SQLite plugin is not loaded; see durability"),
+    UNUSED("plugin_opt_flush_period", "mosquitto's SQLite plugin is not loaded; see durability"),
+    UNUSED("plugin_opt_page_size", "mosquitto's SQLite plugin is not loaded"),
     LATER("plugin_opt_*"),
     LATER("auth_opt_*"),
     LATER("auth_plugin_deny_special_chars"),
@@ -353,6 +422,26 @@ static const struct conf_directive schema[] = {
      .max = INT32_MAX,
      .initial = "-1",
      .help = "Connections of all listeners at a time; -1: no limit."},
+    {.name = "max_pending_connections",
+     IN_CONF(max_pending_connections),
+     RELOAD,
+     .kind = CONF_NUMBER,
+     .max = INT32_MAX,
+     .initial = "0",
+     .help =
+         "Connections that have not sent their CONNECT yet, of all listeners together; with one "
+         "more the oldest of them is closed. Without file descriptors left that is done in any "
+         "case. 0: no limit."},
+    {.name = "failed_login_delay",
+     IN_CONF(failed_login_delay_ms),
+     RELOAD,
+     .kind = CONF_DURATION,
+     .unit_ms = 1,
+     .max = 60 * 1000,
+     .initial = "0",
+     .help = "The answer to a wrong password comes so much later, and to each further one from the "
+             "same address within a minute after twice the time, up to half of connect_timeout. 0: "
+             "at once."},
     {.name = "max_keepalive",
      IN_CORE(max_keepalive_s),
      RELOAD,
@@ -575,6 +664,22 @@ static const struct conf_directive schema[] = {
      .max = 3600 * 1000,
      .initial = "1s",
      .help = "How long publishers wait for a reader that does not read."},
+    {.name = "max_publish_rate",
+     IN_CORE(max_publish_rate),
+     RELOAD,
+     .kind = CONF_NUMBER,
+     .max = 1000000,
+     .initial = "0",
+     .help = "Messages a second that a client may publish; a second's worth may come at once. Who "
+             "is faster is read more slowly, so that nothing is lost; `$SYS/sluice/slowed/rate` "
+             "counts the pauses. 0: no limit."},
+    {.name = "max_receive_rate",
+     IN_CORE(max_receive_rate),
+     RELOAD,
+     .kind = CONF_SIZE,
+     .max = INT64_C(1) << 30,
+     .initial = "0",
+     .help = "The same for the bytes of all its packets."},
     UNUSED("allow_duplicate_messages", "overlapping subscriptions follow the standard"),
 
 #include "conf_schema_queues.h"
@@ -695,64 +800,7 @@ static const struct conf_directive schema[] = {
     UNUSED("autosave_on_changes", "every change is stored at once; durability says when it is "
                                   "safe"),
 
-    {.name = "certfile",
-     .section = "TLS",
-     TLS_TEXT(A_FILE),
-     .help = "The listener's certificate, followed by those between it and its authority; PEM. "
-             "With keyfile it makes the listener speak TLS. All files are read again on SIGHUP, "
-             "also when only they have changed; what is wrong leaves all as it was. Who is "
-             "connected stays."},
-    {.name = "keyfile",
-     TLS_TEXT(A_FILE),
-     .help = "The certificate's private key; PEM, without a pass phrase."},
-    {.name = "cafile",
-     TLS_TEXT(A_FILE),
-     .help = "Certificates of the authorities that clients' certificates are to come from; PEM. "
-             "Asked for with require_certificate only."},
-    {.name = "capath",
-     TLS_TEXT("the path of a folder"),
-     .help = "The same as a folder of files that `openssl rehash` has named."},
-    {.name = "require_certificate",
-     TLS_BOOL(require_certificate),
-     .help = "Let only those in who have a certificate of cafile or capath. false: a client's "
-             "certificate is not asked for."},
-    {.name = "use_identity_as_username",
-     TLS_BOOL(identity_is_user),
-     .help = "The common name (CN) of the client's certificate is its user name; what CONNECT says "
-             "of user name and password does not count, nor does allow_anonymous. Needs "
-             "require_certificate."},
-    {.name = "use_subject_as_username",
-     TLS_BOOL(subject_is_user),
-     .help = "The same with the whole subject, as in `CN=sensor,O=Example`."},
-    {.name = "disable_client_cert_date_checks",
-     TLS_BOOL(ignore_dates),
-     .help = "Clients' certificates may be out of date or not valid yet."},
-    {.name = "crlfile",
-     TLS_TEXT(A_FILE),
-     .help = "Revoked certificates, as a list of the authority; PEM. Each authority needs a list."},
-    {.name = "tls_version",
-     RELOAD,
-     .scope = CONF_LISTENER,
-     OWN(tls_version, "tlsv1.2 or tlsv1.3"),
-     .initial = "tlsv1.2",
-     .help = "The lowest version spoken."},
-    {.name = "ciphers",
-     TLS_TEXT("a list as of `openssl ciphers`"),
-     .help = "Ciphers for TLS 1.2. Default: OpenSSL's."},
-    {.name = "ciphers_tls1.3",
-     TLS_TEXT("names with colons between them"),
-     .help = "Ciphers for TLS 1.3. Default: OpenSSL's."},
-    {.name = "dhparamfile",
-     TLS_TEXT(A_FILE),
-     .help = "Parameters for Diffie-Hellman in TLS 1.2; PEM. Default: those that fit the key."},
-    {.name = "tls_keyform",
-     .scope = CONF_LISTENER,
-     OWN(tls_keyform, "pem"),
-     .initial = "pem",
-     .help = "Where the key is: in keyfile. Engines are not supported yet by this version."},
-    LATER("tls_engine"),
-    LATER("tls_engine_kpass_sha1"),
-    LATER("psk_hint"),
+#include "conf_schema_tls.h"
 
     {.name = "http_dir",
      .section = "WebSockets and HTTP",
@@ -840,54 +888,4 @@ const struct conf_directive *conf_schema(size_t *count)
 {
     *count = ARRAY_LEN(schema);
     return schema;
-}
-
-const struct conf_directive *conf_find(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(schema); i++) {
-        size_t n = strlen(schema[i].name);
-        bool open = schema[i].name[n - 1] == '*';
-        if (open ? strncmp(schema[i].name, name, n - 1) == 0 : strcmp(schema[i].name, name) == 0)
-            return &schema[i];
-    }
-    return NULL;
-}
-
-enum { NAME_MAX_BYTES = 40 }; /* longer names are nobody's typing mistake */
-
-/* Edits between two names: letters put in, left out, changed, or two swapped. */
-static unsigned conf_distance(const char *a, size_t a_n, const char *b, size_t b_n)
-{
-    uint8_t cost[NAME_MAX_BYTES + 1][NAME_MAX_BYTES + 1];
-    for (size_t i = 0; i <= a_n; i++) cost[i][0] = (uint8_t)i;
-    for (size_t j = 0; j <= b_n; j++) cost[0][j] = (uint8_t)j;
-    for (size_t i = 1; i <= a_n; i++) {
-        for (size_t j = 1; j <= b_n; j++) {
-            unsigned best = cost[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            best = (unsigned)min_u64(best, cost[i - 1][j] + 1u);
-            best = (unsigned)min_u64(best, cost[i][j - 1] + 1u);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                best = (unsigned)min_u64(best, cost[i - 2][j - 2] + 1u);
-            cost[i][j] = (uint8_t)best;
-        }
-    }
-    return cost[a_n][b_n];
-}
-
-const char *conf_nearest(const char *name)
-{
-    size_t n = strlen(name);
-    if (n == 0 || n > NAME_MAX_BYTES) return NULL;
-    const char *best = NULL;
-    size_t best_distance = 1 + n / 4; /* further away it would be another word */
-    for (size_t i = 0; i < ARRAY_LEN(schema); i++) {
-        size_t other = strlen(schema[i].name);
-        if (other > NAME_MAX_BYTES) continue;
-        size_t distance = conf_distance(name, n, schema[i].name, other);
-        if (distance < best_distance || (distance == best_distance && best == NULL)) {
-            best = schema[i].name;
-            best_distance = distance;
-        }
-    }
-    return best;
 }

@@ -1,5 +1,6 @@
 /* The directives of TLS, and the context that is made of them for each listener.  The files are
  * read here, so that --test-config and a reload find what is wrong with them.  Main thread. */
+#include <errno.h>
 #include <sys/stat.h>
 
 #include "base/clock.h"
@@ -7,11 +8,25 @@
 #include "conf_int.h"
 
 static const char *const names[CONF_TLS_TEXTS] = {
-    [CONF_TLS_CERT] = "certfile",   [CONF_TLS_KEY] = "keyfile",
-    [CONF_TLS_CA] = "cafile",       [CONF_TLS_CA_PATH] = "capath",
-    [CONF_TLS_CRL] = "crlfile",     [CONF_TLS_DH] = "dhparamfile",
-    [CONF_TLS_CIPHERS] = "ciphers", [CONF_TLS_CIPHERS_13] = "ciphers_tls1.3",
+    [CONF_TLS_CERT] = "certfile",     [CONF_TLS_KEY] = "keyfile",
+    [CONF_TLS_CA] = "cafile",         [CONF_TLS_CA_PATH] = "capath",
+    [CONF_TLS_CRL] = "crlfile",       [CONF_TLS_DH] = "dhparamfile",
+    [CONF_TLS_CIPHERS] = "ciphers",   [CONF_TLS_CIPHERS_13] = "ciphers_tls1.3",
+    [CONF_TLS_PSK_HINT] = "psk_hint",
 };
+
+/* Whether the listener takes clients by keys; as in mosquitto, not beside a certificate. */
+static bool by_psk(const struct conf_tls *t)
+{
+    return t->text[CONF_TLS_PSK_HINT] && t->text[CONF_TLS_CERT] == NULL;
+}
+
+/* What has a meaning without a certificate then. */
+static bool is_for_psk(size_t i)
+{
+    return i == CONF_TLS_PSK_HINT || i == CONF_TLS_DH || i == CONF_TLS_CIPHERS ||
+           i == CONF_TLS_CIPHERS_13;
+}
 
 /* CONF_TLS_TEXTS: none of them. */
 static size_t index_of(const char *name)
@@ -99,7 +114,7 @@ static int check_whole(struct conf_reader *r, const struct conf_tls *t,
                        const struct conf_listener *l)
 {
     for (size_t i = 0; i < CONF_TLS_TEXTS; i++) {
-        if (t->text[i] == NULL) continue;
+        if (t->text[i] == NULL || (by_psk(t) && is_for_psk(i))) continue;
         if (t->text[CONF_TLS_CERT] == NULL)
             return fail_half(r, l, t->line[i], names[i], names[CONF_TLS_CERT]);
         if (t->text[CONF_TLS_KEY] == NULL)
@@ -117,6 +132,7 @@ static int check_whole(struct conf_reader *r, const struct conf_tls *t,
     if (t->identity_is_user && t->subject_is_user)
         return fail_at(r, l, t->user_line,
                        "either 'use_identity_as_username' or 'use_subject_as_username', not both");
+    if (by_psk(t) && t->identity_is_user) return 0;
     if ((t->identity_is_user || t->subject_is_user) && !t->require_certificate)
         return fail_at(r, l, t->user_line,
                        t->identity_is_user
@@ -138,21 +154,61 @@ static void warn_of_files(struct conf_reader *r, const struct conf_tls *t,
         conf_warn(r, "certfile '%s' is out of date: clients will refuse it",
                   t->text[CONF_TLS_CERT]);
     const char *key = t->text[CONF_TLS_KEY];
+    if (t->text[CONF_TLS_PSK_HINT]) {
+        r->line = t->line[CONF_TLS_PSK_HINT];
+        conf_warn(r, "'psk_hint' is ignored, as the listener has a certificate");
+    }
     if (stat(key, &st) < 0 || !(st.st_mode & S_IROTH)) return;
     r->line = t->line[CONF_TLS_KEY];
     conf_warn(r, "keyfile '%s' can be read by everybody on this machine: 'chmod o-r' it", key);
 }
 
-int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, struct conf_listener *l)
+/* The keys of psk_file. */
+static int read_keys(struct conf_reader *r, const struct conf_tls *t, const char *path,
+                     struct conf_listener *l)
+{
+    struct stat st;
+    struct tls_error error = {0};
+    struct buf in = {0};
+    unsigned line = 0;
+    if (path == NULL)
+        return fail_at(r, l, t->line[CONF_TLS_PSK_HINT],
+                       "'psk_hint' needs 'psk_file': without it nobody has a key");
+    r->file = path;
+    r->line = 0;
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return conf_fail(r, E_IO, "cannot open: %s", strerror(errno));
+    bool exposed = fstat(fileno(file), &st) == 0 && st.st_mode & S_IROTH;
+    int rc = conf_slurp(r, file, CONF_MAX_ACL_BYTES, &in);
+    fclose(file);
+    if (rc == 0) rc = tls_psks_new(&l->psks, buf_view(&in), &line, &error);
+    if (in.data) password_wipe(in.data, in.cap);
+    buf_fini(&in);
+    r->line = line;
+    if (rc == E_INVALID && line) return conf_fail(r, rc, "%s", error.text);
+    if (rc < 0) return rc;
+    r->line = 0;
+    if (exposed) conf_warn(r, "everybody on this machine can read the file of keys: chmod o-r");
+    if (tls_psks_count(l->psks) == 0) conf_warn(r, "the file of keys is empty: nobody has one");
+    r->file = r->args->file;
+    return 0;
+}
+
+int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, const char *psk_file,
+                    struct conf_listener *l)
 {
     int rc = check_whole(r, t, l);
+    l->psks = NULL;
     l->require_certificate = t->require_certificate;
     l->core.certificate_is_user = t->identity_is_user || t->subject_is_user;
-    if (rc < 0 || t->text[CONF_TLS_CERT] == NULL) return rc;
+    if (rc == 0 && by_psk(t)) rc = read_keys(r, t, psk_file, l);
+    if (rc < 0 || (t->text[CONF_TLS_CERT] == NULL && l->psks == NULL)) return rc;
     struct tls_error error = {0};
     struct tls_options options = {
         .certfile = t->text[CONF_TLS_CERT],
         .keyfile = t->text[CONF_TLS_KEY],
+        .psk_hint = t->text[CONF_TLS_PSK_HINT],
+        .psks = l->psks,
         .cafile = t->text[CONF_TLS_CA],
         .capath = t->text[CONF_TLS_CA_PATH],
         .crlfile = t->text[CONF_TLS_CRL],
@@ -167,7 +223,7 @@ int conf_tls_finish(struct conf_reader *r, const struct conf_tls *t, struct conf
                                      : TLS_USER_NONE,
     };
     rc = tls_context_new(&l->tls, &options, &error);
-    if (rc == 0) warn_of_files(r, t, l);
+    if (rc == 0 && l->psks == NULL) warn_of_files(r, t, l);
     if (rc != E_INVALID) return rc;
     size_t i = index_of(error.option);
     return fail_at(r, l, i < CONF_TLS_TEXTS ? t->line[i] : t->require_line, error.text);

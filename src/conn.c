@@ -37,6 +37,7 @@ struct conn *conn_new(struct shard *s, struct listener *l, const struct conf_lis
     c->shard = s;
     c->listener = l;
     c->conf = conf;
+    c->net = ADDRESS_NET_NONE;
     c->deadline_ms = s->now_ms + s->connect_timeout_ms;
     list_push(&s->fresh, &c->link);
     return c;
@@ -53,6 +54,7 @@ void conn_renew(struct conn *c)
 static void conn_bury(struct conn *c)
 {
     c->dead = true;
+    guard_pending_end(c);
     conn_answer_free(c);
     buf_fini(&c->rest);
     mem_free(c->peer);
@@ -67,13 +69,15 @@ void conn_free(struct conn *c, int why)
     if (c->core) core_conn_closed(c->core, why);
     c->core = NULL;
     loop_forget(&c->source);
-    c->transport.ops->close(&c->transport);
+    guard_left(c->shard, c->listener, c->net); /* before the peer can know, and come again */
     shard_dismiss(c->shard, c->listener);
+    c->transport.ops->close(&c->transport);
     conn_bury(c);
 }
 
 static void last_second(struct conn *c)
 {
+    guard_pending_end(c);
     c->deadline_ms = c->shard->now_ms + LINGER_MS;
     list_del(&c->link);
     list_push(&c->shard->lingering, &c->link);
@@ -134,6 +138,7 @@ static struct bytes proved_user(const struct conn *c)
 
 static int adopt(struct conn *c)
 {
+    guard_pending_end(c);
     list_del(&c->link);
     list_push(&c->shard->conns, &c->link);
     int rc = core_conn_open(c->shard->core, &c->core, &c->conf->core, c->peer, c);
@@ -170,6 +175,7 @@ struct arrival {
     struct transport transport;
     struct listener *listener;
     const struct conf_listener *conf;
+    uint64_t net;
     char peer[ADDRESS_TEXT_MAX];
     char *proved_user; /* owned */
     size_t size;
@@ -187,6 +193,7 @@ static void hand_over(struct conn *c, struct shard *to, struct bytes in)
                           .transport = c->transport,
                           .listener = c->listener,
                           .conf = c->conf,
+                          .net = c->net,
                           .proved_user = c->proved_user,
                           .size = in.n};
     c->proved_user = NULL;
@@ -235,8 +242,9 @@ static void conn_arrive(struct shard *s, struct shard_task *t)
     if (c == NULL) {
         a->transport.ops->close(&a->transport);
         mem_free(a->proved_user);
+        guard_left(s, a->listener, a->net);
         shard_dismiss(s, a->listener);
-    } else if (c->proved_user = a->proved_user, adopt(c) < 0) {
+    } else if (c->net = a->net, c->proved_user = a->proved_user, adopt(c) < 0) {
         conn_free(c, E_NOMEM);
     } else {
         struct bytes in = bytes_of(a->bytes, a->size);

@@ -28,6 +28,8 @@ struct conn {
     struct conn_answer *answer; /* or NULL; conn_http.c's */
     struct list link;           /* in shard->fresh, conns, lingering or dead */
     uint64_t deadline_ms;       /* while fresh or lingering */
+    uint64_t net;               /* where it is counted by address; ADDRESS_NET_NONE: nowhere */
+    bool pending;               /* counted as one that has to send its CONNECT */
     uint8_t begins;             /* enum conn_begin: what is to come before MQTT */
     bool paused;                /* the core does not want more for now */
     bool ended;                 /* the core ignores further input */

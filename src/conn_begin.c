@@ -21,16 +21,21 @@ void conn_accept(struct shard *s, struct listener *l, const struct conf_listener
                  const char *peer)
 {
     struct transport t = {.ops = &tcp_transport, .fd = fd};
-    bool greets = conf->tls && conf->proxy_version == 0;
-    int rc = greets ? tls_open(&t, conf->tls, fd) : 0;
-    struct conn *c = rc == 0 ? conn_new(s, l, conf, &t, peer) : NULL;
+    struct conn *c = conn_new(s, l, conf, &t, peer);
     if (c == NULL) {
         t.ops->close(&t);
         shard_dismiss(s, l);
         return;
     }
-    c->begins = conf->proxy_version ? CONN_ANNOUNCED : greets ? CONN_GREETS : connected(conf);
-    conn_want(c);
+    bool announced = conf->proxy_version != 0; /* else whose address it is, is known */
+    if (!announced &&
+        (!guard_admit(c) || (conf->tls && tls_open(&c->transport, conf->tls, fd) < 0))) {
+        conn_free(c, E_FULL);
+        return;
+    }
+    c->begins = announced ? CONN_ANNOUNCED : conf->tls ? CONN_GREETS : connected(conf);
+    guard_pending_begin(c);
+    if (!c->dead) conn_want(c);
 }
 
 /* ---- a proxy's header ---- */
@@ -67,6 +72,7 @@ static int take_header(struct conn *c, const struct proxy_header *h)
         if (peer == NULL) return E_NOMEM;
         mem_free(c->peer);
         c->peer = peer;
+        if (!guard_admit(c)) return E_FULL;
     }
     if (c->conf->tls) return tls_open(&c->transport, c->conf->tls, c->transport.fd);
     if (!c->conf->core.certificate_is_user || h->common_name.n == 0) return 0;

@@ -13,6 +13,7 @@ enum { LISTENER_SOCKETS = 8 }; /* addresses that one listener's host name may ha
 struct listener {
     const struct conf_listener *conf; /* at the start; a shard has its own after a reload */
     _Atomic int64_t connections;      /* relaxed: a gauge, and a limit that may be a few off */
+    _Atomic uint64_t full_ns;         /* relaxed: of max_connect_rate, see core/rate.c */
     int *fds;                         /* [shard * LISTENER_SOCKETS + i], -1 = none */
 };
 

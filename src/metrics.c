@@ -102,8 +102,13 @@ FIGURE(websockets_refused, in->shell.websockets_refused)
 FIGURE(frames_refused, in->shell.frames_refused)
 FIGURE(http_served, in->shell.http_served)
 FIGURE(http_refused, in->shell.http_refused)
-
 FIGURE(refused_envelopes, in->stats.refused_envelopes)
+FIGURE(address_refused, in->shell.address_refused)
+FIGURE(address_rate_refused, in->shell.address_rate_refused)
+FIGURE(pending_refused, in->shell.pending_refused)
+FIGURE(connect_rate_pauses, in->shell.connect_rate_pauses)
+FIGURE(logins_delayed, in->shell.logins_delayed)
+FIGURE(rate_pauses, in->stats.rate_pauses)
 
 FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
@@ -122,6 +127,12 @@ static const struct metrics_row own_rows[] = {
     {"websockets/opened", websockets_opened, DECIMAL},
     {"http/served", http_served, DECIMAL},
     {"refused/envelopes", refused_envelopes, DECIMAL},
+    {"refused/address_connections", address_refused, DECIMAL},
+    {"refused/address_rate", address_rate_refused, DECIMAL},
+    {"refused/pending", pending_refused, DECIMAL},
+    {"slowed/connect_rate", connect_rate_pauses, DECIMAL},
+    {"slowed/logins", logins_delayed, DECIMAL},
+    {"slowed/rate", rate_pauses, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
     {"memory/refused", memory_refused, DECIMAL},
     {"memory/dropped", memory_dropped, DECIMAL},

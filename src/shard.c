@@ -87,28 +87,56 @@ static void doors_shut(struct shard *s, uint64_t for_ms)
     doors_want(s, 0);
 }
 
-static void evict_run(struct shard *s, struct shard_task *t)
+void shard_evict_here(struct shard *s)
 {
-    (void)t;
-    atomic_store(&s->evict_posted, false);
     if (!list_empty(&s->fresh)) conn_free(CONTAINER_OF(s->fresh.next, struct conn, link), E_FULL);
 }
 
-/* Whether another shard has an older connection without CONNECT than we have: that is to go, and
- * who is at the door waits until it has. */
-static bool evict_elsewhere(struct shard *s)
+static void tell_oldest(struct shard *s)
+{
+    atomic_store_explicit(&s->oldest_ms, first_deadline(&s->fresh), memory_order_relaxed);
+}
+
+static void evict_run(struct shard *s, struct shard_task *t)
+{
+    (void)t;
+    for (uint32_t n = atomic_exchange(&s->evict_wanted, 0); n > 0; n--) shard_evict_here(s);
+    tell_oldest(s);
+}
+
+/* The shard with the oldest connection without CONNECT, if that is another. */
+static struct shard *oldest_elsewhere(struct shard *s)
 {
     struct shard *oldest = NULL;
     uint64_t least = first_deadline(&s->fresh);
     for (unsigned i = 0; i < s->set->count; i++) {
         struct shard *other = &s->set->shards[i];
         uint64_t deadline = atomic_load_explicit(&other->oldest_ms, memory_order_relaxed);
-        if (other == s || deadline >= least) continue;
+        if (other == s || deadline == UINT64_MAX || deadline > least) continue;
         least = deadline;
         oldest = other;
     }
+    return oldest;
+}
+
+void shard_evict_oldest(struct shard *s)
+{
+    struct shard *oldest = oldest_elsewhere(s);
+    if (oldest == NULL)
+        shard_evict_here(s);
+    else if (atomic_fetch_add(&oldest->evict_wanted, 1) == 0)
+        shard_post(oldest, &oldest->evict);
+}
+
+/* Whether another shard has an older connection without CONNECT than we have: that is to go, and
+ * who is at the door waits until it has. */
+static bool evict_elsewhere(struct shard *s)
+{
+    struct shard *oldest = oldest_elsewhere(s);
     if (oldest == NULL) return false;
-    if (!atomic_exchange(&oldest->evict_posted, true)) shard_post(oldest, &oldest->evict);
+    uint32_t none = 0; /* asked already: it comes */
+    if (atomic_compare_exchange_strong(&oldest->evict_wanted, &none, 1))
+        shard_post(oldest, &oldest->evict);
     doors_shut(s, DOORS_WAIT_MS);
     return true;
 }
@@ -144,10 +172,13 @@ static void door_ready(struct loop_source *source, unsigned events)
     struct shard *s = d->shard;
     char peer[ADDRESS_TEXT_MAX];
     (void)events;
-    for (int i = 0; i < ACCEPT_BATCH && !s->stopping; i++) {
+    for (int i = 0; i < ACCEPT_BATCH && !s->stopping && guard_door(d); i++) {
         struct address a = {.size = sizeof a.sa};
         int fd = accept4(source->fd, (void *)&a.sa, &a.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0) address_text(&a, peer);
+        if (fd >= 0) {
+            address_text(&a, peer);
+            guard_came(d);
+        }
         if (fd >= 0 && shard_admit(s, d->listener, d->conf)) {
             conn_accept(s, d->listener, d->conf, fd, peer);
         } else if (fd >= 0) {
@@ -268,6 +299,7 @@ static int sleep_time(const struct shard *s)
     uint64_t due = core_next_due(s->core);
     if (s->doors_open_ms) due = min_u64(due, s->doors_open_ms);
     if (s->stopping) due = min_u64(due, s->stop_by_ms);
+    due = min_u64(due, timers_next(&s->timers));
     due = min_u64(due, min_u64(first_deadline(&s->fresh), first_deadline(&s->lingering)));
     if (due == UINT64_MAX) return -1;
     return due <= s->now_ms ? 0 : (int)min_u64(due - s->now_ms, 3600 * 1000);
@@ -294,6 +326,7 @@ static void timers_due(struct shard *s)
 {
     deadlines_meet(s, &s->fresh);
     deadlines_meet(s, &s->lingering);
+    timers_run(&s->timers, s->now_ms, s);
     if (s->doors_open_ms && s->doors_open_ms <= s->now_ms && !s->stopping) {
         s->doors_open_ms = 0;
         doors_want(s, LOOP_READ);
@@ -343,7 +376,7 @@ static void turn(struct shard *s)
     core_flush(s->core); /* before mail, so that the log has things in the order they happened */
     (void)mail_post(s);  /* what serving posted; the rest waits for the receiver's wake-up */
     if (core_mail_pending(s->core, s->index)) s->busy = true;
-    atomic_store_explicit(&s->oldest_ms, first_deadline(&s->fresh), memory_order_relaxed);
+    tell_oldest(s);
     dead_free(s);
 }
 
@@ -405,6 +438,7 @@ static int doors_open(struct shard *s)
 static int shard_init(struct shard *s)
 {
     s->now_ms = clock_mono_ms();
+    timers_init(&s->timers, s->now_ms);
     s->stop.run = stop_run;
     s->evict.run = evict_run;
     atomic_init(&s->oldest_ms, UINT64_MAX);
@@ -444,6 +478,7 @@ int shards_new(struct shard_set **out, unsigned count, const struct conf *conf, 
     int rc = set->shards && set->lanes ? 0 : E_NOMEM;
     if (rc == 0) rc = scram_server_new(&set->scram);
     if (rc == 0) rc = auth_pool_new(&set->auth, AUTH_THREADS);
+    if (rc == 0) rc = peers_new(&set->peers, seed);
     for (unsigned i = 0; rc == 0 && i < count; i++) {
         set->shards[i].set = set;
         set->shards[i].index = i;
@@ -452,8 +487,8 @@ int shards_new(struct shard_set **out, unsigned count, const struct conf *conf, 
     if (rc == 0) rc = shards_store_open(set, conf, folder);
     for (unsigned i = 0; rc == 0 && i < count; i++) rc = core_init(&set->shards[i], conf);
     if (rc == 0) rc = shards_recover(set);
-    shards_limit(set,
-                 &(struct shard_limits){conf->global_max_clients, conf->global_max_connections});
+    shards_limit(set, &(struct shard_limits){conf->global_max_clients, conf->global_max_connections,
+                                             conf->max_pending_connections});
     if (rc == 0)
         *out = set;
     else
@@ -494,6 +529,8 @@ static void shard_fini(struct shard *s)
 {
     if (s->core) { /* the threads have ended: what was posted last is for us to take */
         tasks_run(s);
+        s->stopping = true;
+        timers_run(&s->timers, s->now_ms + TIMERS_LONGEST_MS, s); /* answers that wait */
         conns_free(&s->fresh);
         conns_free(&s->conns);
         conns_free(&s->lingering);
@@ -524,6 +561,7 @@ void shards_free(struct shard_set **set_ptr)
         ring_fini(&set->lanes[i].empty);
     }
     scram_server_free(&set->scram); /* connections may have had exchanges */
+    peers_free(&set->peers);        /* and were counted */
     mem_free(set->lanes);
     mem_free(set->shards);
     mem_free(set);
@@ -538,6 +576,7 @@ unsigned shards_home(const struct shard_set *set, struct bytes client_id)
 }
 
 struct auth_pool *shards_auth(struct shard_set *set) { return set->auth; }
+struct peers *shards_peers(struct shard_set *set) { return set->peers; }
 struct shard *shards_at(struct shard_set *set, unsigned index) { return &set->shards[index]; }
 struct core *shard_core(struct shard *s) { return s->core; }
 const struct shard_stats *shard_stats(const struct shard *s) { return &s->stats; }
@@ -546,6 +585,7 @@ void shards_limit(struct shard_set *set, const struct shard_limits *limits)
 {
     atomic_store_explicit(&set->max_clients, limits->max_clients, memory_order_relaxed);
     atomic_store_explicit(&set->max_connections, limits->max_connections, memory_order_relaxed);
+    atomic_store_explicit(&set->max_pending, limits->max_pending, memory_order_relaxed);
 }
 
 void shards_pressure(struct shard_set *set, enum core_pressure level)
@@ -567,6 +607,7 @@ void shard_configure(struct shard *s, const struct conf *conf)
 {
     int nodelay = conf->set_tcp_nodelay; /* what is accepted has it from the listening socket */
     s->connect_timeout_ms = conf->core.connect_timeout_ms;
+    s->failed_login_delay_ms = conf->failed_login_delay_ms;
     s->websockets_headers_size = conf->websockets_headers_size;
     core_configure(s->core, &conf->core);
     for (size_t i = 0; i < s->door_count; i++) {

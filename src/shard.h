@@ -8,6 +8,7 @@
 #include "log.h"
 
 struct auth_pool;
+struct peers;
 struct shard;
 struct shard_set;
 
@@ -22,6 +23,10 @@ struct shard_task {
 struct shard_stats {
     uint64_t proxy_refused;     /* no PROXY header, or one that the listener does not want */
     uint64_t handshakes_failed; /* of TLS */
+    uint64_t address_refused, address_rate_refused; /* their address has enough already */
+    uint64_t pending_refused;                       /* closed to make room for one that is newer */
+    uint64_t connect_rate_pauses;                   /* of listening sockets */
+    uint64_t logins_delayed;                        /* the answer to a wrong password waits */
     uint64_t websockets_opened, websockets_refused; /* opening handshakes */
     uint64_t frames_refused;            /* WebSockets that were ended for what they sent */
     uint64_t http_served, http_refused; /* requests for files, and those that got none */
@@ -30,6 +35,7 @@ struct shard_stats {
 /* Limits over all shards. */
 struct shard_limits {
     int64_t max_clients, max_connections; /* -1: none */
+    int64_t max_pending;                  /* connections without CONNECT; 0: none */
 };
 
 /* Makes `count` shards, not yet running; with a folder they are brought to where those that wrote
@@ -48,9 +54,11 @@ void shards_free(struct shard_set **set);             /* stops and waits, if nee
 /* Main thread. */
 unsigned shards_count(const struct shard_set *set);
 struct shard *shards_at(struct shard_set *set, unsigned index);
-/* Any thread while the shards run: where a client's session lives, and who checks logins. */
+/* Any thread while the shards run: where a client's session lives, who checks logins, and who has
+ * how many connections. */
 unsigned shards_home(const struct shard_set *set, struct bytes client_id);
 struct auth_pool *shards_auth(struct shard_set *set);
+struct peers *shards_peers(struct shard_set *set);
 void shards_limit(struct shard_set *set, const struct shard_limits *limits);
 void shards_pressure(struct shard_set *set, enum core_pressure level); /* memory is short */
 int64_t shards_connections(const struct shard_set *set);               /* gauge */

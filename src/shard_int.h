@@ -5,6 +5,7 @@
 
 #include "auth_pool.h"
 #include "base/list.h"
+#include "base/timer.h"
 #include "net/loop.h"
 #include "net/ring.h"
 #include "net/transport.h"
@@ -19,7 +20,9 @@ enum {
     STOP_GRACE_MS = 2000,   /* for clients to take their DISCONNECT */
     DOORS_SHUT_MS = 100,    /* when there are no descriptors left */
     DOORS_WAIT_MS = 5,      /* for another shard to make room */
-    LANES_BYTES = 2 << 20,  /* of mail on its way to a shard, from all others together */
+    TIMERS_LONGEST_MS = 3600 * 1000, /* of shard->timers: as connect_timeout may be */
+    LATE_ANSWERS_MAX = 4096,         /* to wrong passwords, that wait */
+    LANES_BYTES = 2 << 20,           /* of mail on its way to a shard, from all others together */
 };
 
 struct door { /* one listening socket of this shard */
@@ -27,6 +30,8 @@ struct door { /* one listening socket of this shard */
     struct shard *shard;
     struct listener *listener;
     const struct conf_listener *conf;
+    struct timer timer; /* over max_connect_rate: until it is watched again */
+    uint64_t told_ms;
 };
 
 struct shard {
@@ -45,7 +50,10 @@ struct shard {
     size_t door_count;
     uint64_t doors_open_ms; /* 0: they are open */
     int spare_fd;           /* given up to tell a client that there are none left */
-    uint64_t connect_timeout_ms;
+    uint64_t connect_timeout_ms, failed_login_delay_ms;
+    uint64_t pending_told_ms;
+    uint32_t late_count;  /* answers that wait */
+    struct timers timers; /* of doors, and of answers that wait */
     uint32_t websockets_headers_size;
     struct shard_stats stats;
     int greetings; /* steps of handshakes in this turn */
@@ -56,7 +64,7 @@ struct shard {
     struct shard_task stop;
     struct shard_task evict;
     _Atomic uint64_t oldest_ms; /* deadline of the first in `fresh`; relaxed: a hint for others */
-    _Atomic bool evict_posted;  /* by any thread; seq_cst */
+    _Atomic uint32_t evict_wanted; /* how many of `fresh` are to go; by any thread; seq_cst */
     /* Any thread: a stack, newest first.  seq_cst: push pairs with the look after
      * loop_sleep_begin(). */
     _Atomic(struct shard_task *) tasks;
@@ -72,13 +80,15 @@ struct shard_set {
     struct log *log;
     struct listeners *listeners;
     struct auth_pool *auth;
+    struct peers *peers;
     struct scram_server *scram;
     bool on_disk;     /* its store is */
     bool stop_posted; /* main thread */
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
     _Atomic int64_t connections, accepted, clients, max_connections, max_clients;
-    _Atomic int pressure; /* enum core_pressure; relaxed: looked at in each turn */
+    _Atomic int64_t pending, max_pending; /* connections without CONNECT */
+    _Atomic int pressure;                 /* enum core_pressure; relaxed: looked at in each turn */
     _Atomic bool hurry;
     _Atomic unsigned running; /* threads */
 };
@@ -86,6 +96,26 @@ struct shard_set {
 /* Counts a connection of l; false: a limit is reached, nothing was counted. */
 bool shard_admit(struct shard *s, struct listener *l, const struct conf_listener *conf);
 void shard_dismiss(struct shard *s, struct listener *l);
+/* The oldest connection of all shards that has not sent its CONNECT goes. */
+void shard_evict_oldest(struct shard *s);
+void shard_evict_here(struct shard *s); /* the oldest of this shard's */
+
+/* ---- shard_guard.c ---- */
+struct conn;
+/* By its address (c->peer): whether it may stay; then it is counted until guard_left(), and c->net
+ * says where.  Else it has been counted and logged as refused. */
+bool guard_admit(struct conn *c);
+void guard_left(struct shard *s, struct listener *l, uint64_t net);
+/* Before accept(): whether the listener's rate allows one more; else the door is shut for a while.
+ * After it: one has come. */
+bool guard_door(struct door *d);
+void guard_came(struct door *d);
+/* c has to send its CONNECT from now on (the oldest of these may be closed, which may be c); and
+ * not any more. */
+void guard_pending_begin(struct conn *c);
+void guard_pending_end(struct conn *c);
+/* How long the answer to a login from there, which was wrong, is to wait. */
+uint64_t guard_login_delay(struct shard *s, uint64_t net);
 
 /* shard_login.c: core_env.login and .exchange_free; ctx is the shard. */
 int shard_login(void *ctx, const struct core_login *login, struct core_login_answer *answer);

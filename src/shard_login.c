@@ -5,6 +5,7 @@
 #include "auth_token.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "net/address.h"
 #include "shard_int.h"
 
 struct login {
@@ -12,6 +13,7 @@ struct login {
     struct shard_task task;
     struct shard *shard;
     uint64_t token;
+    uint64_t net;                      /* where it comes from */
     const struct passwords *passwords; /* of a configuration, which outlives the pool */
     const struct token_rules *tokens;  /* likewise */
     struct scram *scram;               /* of an exchange */
@@ -20,6 +22,13 @@ struct login {
     struct core_login_answer answer;   /* by the check; the reason comes from the verdict */
     size_t size;
     uint8_t bytes[];
+};
+
+/* The answer to what was wrong, while it waits. */
+struct late {
+    struct timer timer;
+    uint64_t token;
+    const char *why;
 };
 
 static void login_free(struct login *l)
@@ -77,7 +86,7 @@ static void login_done(struct auth_job *job)
 
 /* ---- answers ---- */
 
-static void login_run(struct shard *s, struct shard_task *t)
+static void login_answer(struct shard *s, struct login *l)
 {
     static const uint8_t reasons[] = {
         [AUTH_RIGHT] = 0,
@@ -87,7 +96,6 @@ static void login_run(struct shard *s, struct shard_task *t)
         [AUTH_LATE] = MQTT_SERVER_BUSY,
         [AUTH_STOPPED] = MQTT_SERVER_SHUTTING_DOWN,
     };
-    struct login *l = CONTAINER_OF(t, struct login, task);
     struct core_login_answer answer = l->answer;
     answer.reason = reasons[l->job.verdict];
     bool goes_on = l->job.verdict == AUTH_MORE;
@@ -95,6 +103,36 @@ static void login_run(struct shard *s, struct shard_task *t)
     if (goes_on) l->scram = NULL; /* the core's now; the answer's data live in it */
     core_login_done(s->core, l->token, &answer);
     login_free(l);
+}
+
+static void late_fired(struct timer *t, void *ctx)
+{
+    struct late *late = CONTAINER_OF(t, struct late, timer);
+    struct shard *s = ctx;
+    s->late_count--;
+    core_login_done(s->core, late->token,
+                    &(struct core_login_answer){.reason = MQTT_NOT_AUTHORIZED, .why = late->why});
+    mem_free(late);
+}
+
+/* Who guesses has to wait for every answer; no thread does, and the password goes at once, so that
+ * whoever sends long ones and leaves fills no memory.  Without room the answer says nothing. */
+static void login_run(struct shard *s, struct shard_task *t)
+{
+    struct login *l = CONTAINER_OF(t, struct login, task);
+    uint64_t delay_ms = l->job.verdict == AUTH_WRONG ? guard_login_delay(s, l->net) : 0;
+    struct late *late =
+        delay_ms && s->late_count < LATE_ANSWERS_MAX ? mem_alloc(sizeof *late) : NULL;
+    if (late) {
+        *late =
+            (struct late){.timer = {.fire = late_fired}, .token = l->token, .why = l->answer.why};
+        s->late_count++;
+        timer_arm(&s->timers, &late->timer, s->now_ms + delay_ms);
+        login_free(l);
+        return;
+    }
+    if (delay_ms) l->job.verdict = AUTH_BUSY;
+    login_answer(s, l);
 }
 
 void shard_exchange_free(void *ctx, void *exchange)
@@ -133,7 +171,11 @@ static struct login *login_new(struct shard *s, const struct core_login *login, 
     size_t n = login->username.n + secret.n;
     struct login *l = mem_alloc(sizeof *l + n);
     if (l == NULL) return NULL;
-    *l = (struct login){.task = {.run = login_run}, .shard = s, .token = login->token, .size = n};
+    *l = (struct login){.task = {.run = login_run},
+                        .shard = s,
+                        .token = login->token,
+                        .net = address_net(login->peer),
+                        .size = n};
     uint8_t *d = put_mem(l->bytes, login->username);
     put_mem(d, secret);
     l->username = bytes_of(l->bytes, login->username.n);

@@ -154,11 +154,15 @@ static int take_dh(SSL_CTX *ssl, const struct tls_options *o, struct tls_error *
     return wrong(e, "dhparamfile", "dhparamfile '%s' cannot be used: %s", o->dhparamfile, reason());
 }
 
+/* Those that a certificate has no part in, forward secret ones first. */
+#define PSK_CIPHERS "kECDHEPSK:kDHEPSK:kPSK:!eNULL"
+
 static int take_ciphers(SSL_CTX *ssl, const struct tls_options *o, struct tls_error *e)
 {
-    if (o->ciphers && SSL_CTX_set_cipher_list(ssl, o->ciphers) != 1)
-        return wrong(e, "ciphers", "'ciphers %s': %s; 'openssl ciphers' lists what there is",
-                     o->ciphers, reason());
+    const char *list = o->ciphers ? o->ciphers : o->psks ? PSK_CIPHERS : NULL;
+    if (list && SSL_CTX_set_cipher_list(ssl, list) != 1)
+        return wrong(e, "ciphers", "'ciphers %s': %s; 'openssl ciphers' lists what there is", list,
+                     reason());
     if (o->ciphers13 && SSL_CTX_set_ciphersuites(ssl, o->ciphers13) != 1)
         return wrong(e, "ciphers_tls1.3",
                      "'ciphers_tls1.3 %s': %s; 'openssl ciphers -s -tls1_3' lists what there is",
@@ -204,13 +208,15 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, struc
     if (c == NULL) return E_NOMEM;
     ERR_clear_error();
     c->user = o->user;
+    c->psks = o->psks;
     c->ssl = SSL_CTX_new(TLS_server_method());
     int rc = c->ssl ? set_up(c->ssl) : E_NOMEM;
     int least = o->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION;
     if (rc == 0 && SSL_CTX_set_min_proto_version(c->ssl, least) != 1) rc = E_NOMEM;
     if (rc == 0) rc = take_ciphers(c->ssl, o, e);
-    if (rc == 0) rc = take_certificate(c->ssl, o, e);
-    if (rc == 0) rc = take_key(c->ssl, o, e);
+    if (rc == 0 && o->psks) rc = tls_take_psk(c->ssl, o, e);
+    if (rc == 0 && o->certfile) rc = take_certificate(c->ssl, o, e);
+    if (rc == 0 && o->certfile) rc = take_key(c->ssl, o, e);
     if (rc == 0) rc = take_clients(c->ssl, o, e);
     if (rc == 0) rc = take_dh(c->ssl, o, e);
     ERR_clear_error();

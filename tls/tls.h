@@ -6,11 +6,14 @@
 #include "net/transport.h"
 
 struct tls_context;
+struct tls_psks; /* pre-shared keys by identity */
 
 enum tls_user { TLS_USER_NONE, TLS_USER_COMMON_NAME, TLS_USER_SUBJECT };
 
 struct tls_options {
-    const char *certfile, *keyfile;    /* PEM; both are needed */
+    const char *certfile, *keyfile;    /* PEM; both are needed, or: */
+    const char *psk_hint;              /* told to clients of TLS 1.2 */
+    const struct tls_psks *psks;       /* outlives the context and its transports */
     const char *cafile, *capath;       /* whose certificates clients may have, or NULL */
     const char *crlfile, *dhparamfile; /* or NULL */
     const char *ciphers, *ciphers13;   /* as OpenSSL writes them, or NULL: its own */
@@ -26,6 +29,13 @@ struct tls_error {
     const char *option; /* the name of the member that is wrong, as mosquitto calls it */
     char text[TLS_ERROR_MAX];
 };
+
+/* Reads the text of a file of keys, a line for each: identity:hexadecimal.  E_INVALID: *error says
+ * what is wrong in *line.  E_NOMEM. */
+MUST_USE int tls_psks_new(struct tls_psks **out, struct bytes text, unsigned *line,
+                          struct tls_error *error);
+void tls_psks_free(struct tls_psks **psks);
+size_t tls_psks_count(const struct tls_psks *psks);
 
 /* E_INVALID: *error says which file or value is wrong, and how.  E_NOMEM. */
 MUST_USE int tls_context_new(struct tls_context **out, const struct tls_options *options,

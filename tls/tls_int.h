@@ -8,6 +8,22 @@
 struct tls_context {
     SSL_CTX *ssl; /* counted by OpenSSL: transports have their own share */
     enum tls_user user;
+    const struct tls_psks *psks; /* or NULL */
 };
+
+/* A transport's state. */
+struct tls {
+    SSL *ssl; /* this is its app data */
+    enum tls_user wanted_user;
+    const struct tls_psks *psks;
+    char *user;          /* or NULL */
+    int failed;          /* E_IO, E_EOF: OpenSSL is not to be asked any more */
+    bool ended;          /* end() was called */
+    int error;           /* errno of the failure */
+    unsigned long cause; /* OpenSSL's, 0: errno says it */
+};
+
+/* psk.c: the context takes clients by options->psks. */
+MUST_USE int tls_take_psk(SSL_CTX *ssl, const struct tls_options *options, struct tls_error *error);
 
 #endif

@@ -14,16 +14,6 @@ _Static_assert((int)TRANSPORT_READ_MIN >= SSL3_RT_MAX_PLAIN_LENGTH, "a record fi
 
 enum { USER_MAX = 65535 }; /* bytes of a user name in MQTT */
 
-struct tls {
-    SSL *ssl;
-    enum tls_user wanted_user;
-    char *user;          /* or NULL */
-    int failed;          /* E_IO, E_EOF: OpenSSL is not to be asked any more */
-    bool ended;          /* end() was called */
-    int error;           /* errno of the failure */
-    unsigned long cause; /* OpenSSL's, 0: errno says it */
-};
-
 /* What kept OpenSSL, as our error; *crossed: whether it waits for the event of the other
  * direction. */
 static int tls_kept(struct tls *s, int result, int usual, bool *crossed)
@@ -202,8 +192,9 @@ int tls_open(struct transport *out, const struct tls_context *context, int fd)
     struct tls *s = mem_calloc(1, sizeof *s);
     if (s == NULL) return E_NOMEM;
     s->wanted_user = context->user;
+    s->psks = context->psks;
     s->ssl = SSL_new(context->ssl);
-    if (s->ssl == NULL || SSL_set_fd(s->ssl, fd) != 1) {
+    if (s->ssl == NULL || SSL_set_fd(s->ssl, fd) != 1 || SSL_set_app_data(s->ssl, s) != 1) {
         SSL_free(s->ssl);
         mem_free(s);
         ERR_clear_error();

@@ -43,15 +43,24 @@ static struct verdict *verdict_of(struct cconn *c, struct bytes topic, uint64_t 
     return v;
 }
 
+/* Dead letters are the messages of others: to read them takes the feature, too. */
+static bool allows(const struct acl *acl, const struct acl_client *client, struct bytes topic,
+                   enum acl_access access)
+{
+    bool dead = access == ACL_READ && bytes_starts(topic, "$dead/");
+    return acl_may(acl, client, topic, access) &&
+           (!dead || acl_may_use(acl, client, topic, ACL_DEAD));
+}
+
 bool access_may(struct cconn *c, struct bytes topic, uint64_t hash, enum acl_access access)
 {
-    const struct acl *acl = c->core->cfg.acl;
+    const struct acl *acl = access_list(c);
     struct acl_client client = client_of(c);
     struct verdict *v = verdict_of(c, topic, hash);
-    if (v == NULL) return acl_may(acl, &client, topic, access);
+    if (v == NULL) return allows(acl, &client, topic, access);
     if (!(v->known & access)) {
         v->known = (uint8_t)(v->known | access);
-        if (acl_may(acl, &client, topic, access)) v->allowed = (uint8_t)(v->allowed | access);
+        if (allows(acl, &client, topic, access)) v->allowed = (uint8_t)(v->allowed | access);
     }
     return v->allowed & access;
 }
@@ -59,23 +68,35 @@ bool access_may(struct cconn *c, struct bytes topic, uint64_t hash, enum acl_acc
 bool access_denies_filter(const struct cconn *c, struct bytes filter)
 {
     struct acl_client client = client_of(c);
-    return acl_denies_filter(c->core->cfg.acl, &client, filter);
+    return acl_denies_filter(access_list(c), &client, filter);
+}
+
+bool access_may_use(const struct cconn *c, struct bytes filter, enum acl_feature feature)
+{
+    const struct acl *acl = access_list(c);
+    if (LIKELY(acl == NULL)) return true;
+    struct acl_client client = client_of(c);
+    return acl_may_use(acl, &client, filter, feature);
 }
 
 bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w)
 {
-    if (core->cfg.acl == NULL) return true;
+    const struct acl *acl = access_list_of(core, w->listener);
     struct acl_client client = {name_of(w->username), client_id};
-    return acl_may(core->cfg.acl, &client, w->topic, ACL_WRITE);
+    return acl == NULL || acl_may(acl, &client, w->topic, ACL_WRITE);
 }
 
 bool access_may_retained(const struct core *core, const struct blob *b)
 {
     struct msg_from who = msg_publisher(b);
-    if (core->cfg.acl == NULL || !core->cfg.check_retain_source) return true;
-    if (who.client_id.n == 0) return true; /* the broker's own */
+    const struct core_config *cfg = &core->cfg;
+    if (!cfg->check_retain_source || who.client_id.n == 0) return true; /* 0: the broker's own */
     struct acl_client client = {who.username, who.client_id};
-    return acl_may(core->cfg.acl, &client, msg_topic(b), ACL_WRITE);
+    for (uint32_t i = 0; i < (cfg->listener_acls ? cfg->listener_count : 1); i++) {
+        const struct acl *acl = access_list_of(core, (uint16_t)i);
+        if (acl == NULL || acl_may(acl, &client, msg_topic(b), ACL_WRITE)) return true;
+    }
+    return false;
 }
 
 void access_forget(struct cconn *c)

@@ -6,6 +6,9 @@
  *   pattern [read|write|readwrite|deny] FILTER    of everybody; %c is the client id, %u the user
  *                                                 name, and who has none does not match it
  *
+ * Of our own, where mosquitto knows no such word: filter, replay, queue, dead, alone or several
+ * with commas, together with read and write perhaps.
+ *
  * In a client's own list a `deny` that matches decides, then anything that allows; if neither does,
  * the patterns are asked in the same way; if those say nothing, the answer is no. */
 #include <stdarg.h>
@@ -19,7 +22,7 @@
 
 struct acl_rule {
     struct acl_rule *next;
-    uint8_t access;        /* enum acl_access, 0: deny */
+    uint8_t access;        /* enum acl_access and acl_feature, 0: deny */
     bool has_id, has_name; /* a pattern with %c, %u */
     uint16_t len;
     uint8_t text[];
@@ -40,6 +43,7 @@ struct acl {
     struct ptrmap users; /* by name */
     struct acl_user *all;
     struct acl_rules anonymous, patterns;
+    uint8_t named; /* features that some rule allows: nobody else has them */
 };
 
 enum { HASH_SEED = 0 }; /* the names are the administrator's */
@@ -132,7 +136,7 @@ static int rule_add(struct acl_rules *rules, unsigned access, struct bytes filte
     if (rule == NULL) return E_NOMEM;
     struct acl_rule **list = access ? &rules->allows : &rules->denies;
     *rule = (struct acl_rule){.next = *list, /* their order does not matter */
-                              .access = access & 3u,
+                              .access = access & 0xffu,
                               .has_id = is_pattern && has(filter, 'c'),
                               .has_name = is_pattern && has(filter, 'u'),
                               .len = (uint16_t)filter.n};
@@ -141,23 +145,55 @@ static int rule_add(struct acl_rules *rules, unsigned access, struct bytes filte
     return 0;
 }
 
+/* One of the words between commas; 0: it is none. */
+static unsigned access_named(struct bytes name)
+{
+    static const struct {
+        const char *name;
+        unsigned access;
+    } words[] = {
+        {"read", ACL_READ},     {"write", ACL_WRITE},   {"readwrite", ACL_READ | ACL_WRITE},
+        {"filter", ACL_FILTER}, {"replay", ACL_REPLAY}, {"queue", ACL_QUEUE},
+        {"dead", ACL_DEAD}};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (bytes_eq(name, bytes_str(words[i].name))) return words[i].access;
+    return 0;
+}
+
+/* Which rights the word in front of a topic gives; 0: deny. */
+static int take_access(const struct reader *r, struct bytes text, unsigned *access)
+{
+    *access = 0;
+    if (bytes_eq(text, bytes_str("deny"))) return 0;
+    for (struct bytes rest = text;; rest = bytes_skip(rest, 1)) {
+        struct bytes name = bytes_of(rest.p, 0);
+        while (name.n < rest.n && rest.p[name.n] != ',') name.n++;
+        rest = bytes_skip(rest, name.n);
+        unsigned one = access_named(name);
+        if (one == 0)
+            return wrong(r,
+                         "'%.*s' is no access: use read, write, readwrite or deny, or the features "
+                         "filter, replay, queue, dead",
+                         shown(name), (const char *)name.p);
+        *access |= one;
+        if (rest.n == 0) return 0;
+    }
+}
+
 static int take_rule(struct reader *r, const char *kind, struct acl_rules *rules, struct bytes rest)
 {
-    static const char *const names[] = {"deny", "read", "write", "readwrite"};
     struct bytes first = word(&rest), filter = trim(rest);
     unsigned access = ACL_READ | ACL_WRITE;
     if (filter.n == 0) { /* one word is a topic, whatever it is */
         filter = first;
     } else {
-        for (access = 0; access < ARRAY_LEN(names); access++)
-            if (bytes_eq(first, bytes_str(names[access]))) break;
-        if (access == ARRAY_LEN(names))
-            return wrong(r, "'%.*s' is no access: use read, write, readwrite or deny", shown(first),
-                         (const char *)first.p);
+        int rc = take_access(r, first, &access);
+        if (rc < 0) return rc;
     }
     if (filter.n == 0) return wrong(r, "'%s' has no topic", kind);
     if (!mqtt_topic_filter_ok(filter, MQTT_TOPIC_LEVELS_DEFAULT))
         return wrong(r, "'%.*s' is no topic filter", shown(filter), (const char *)filter.p);
+    r->acl->named |= access & (ACL_FILTER | ACL_REPLAY | ACL_QUEUE | ACL_DEAD);
     return rule_add(rules, access, filter, rules == &r->acl->patterns);
 }
 
@@ -337,6 +373,15 @@ bool acl_may(const struct acl *a, const struct acl_client *client, struct bytes 
     if (own && any_matches(own->denies, client, topic, 0)) return false;
     if (own && any_matches(own->allows, client, topic, access)) return true;
     return patterns_may(a, client, topic, access);
+}
+
+bool acl_may_use(const struct acl *a, const struct acl_client *client, struct bytes filter,
+                 enum acl_feature feature)
+{
+    const struct acl_rules *own = rules_of(a, client);
+    if (!(a->named & feature)) return true;
+    if (own && any_matches(own->allows, client, filter, feature)) return true;
+    return patterns_may(a, client, filter, feature);
 }
 
 /* The level that begins at `at`, without its slash. */

@@ -1,5 +1,6 @@
 /* Access lists in the grammar and with the meaning of mosquitto's acl_file: who may write and read
- * which topic.  Compiled from text, immutable from then on: any number of threads may ask. */
+ * which topic; and, which mosquitto has not, who may use which of our features.  Compiled from
+ * text, immutable from then on: any number of threads may ask. */
 #ifndef CORE_ACL_H
 #define CORE_ACL_H
 
@@ -10,6 +11,7 @@
 struct acl;
 
 enum acl_access { ACL_READ = 1, ACL_WRITE = 2 };
+enum acl_feature { ACL_FILTER = 4, ACL_REPLAY = 8, ACL_QUEUE = 16, ACL_DEAD = 32 };
 
 struct acl_client {
     struct bytes username; /* p is NULL: anonymous */
@@ -33,5 +35,9 @@ bool acl_may(const struct acl *acl, const struct acl_client *client, struct byte
 /* Whether a topic filter lies wholly below a `deny` of this client, so that it could never get
  * anything by it. */
 bool acl_denies_filter(const struct acl *acl, const struct acl_client *client, struct bytes filter);
+/* Whether the client may use a feature on all that this topic filter has; of a queue it is the
+ * queue's name.  A feature that the list does not name anywhere is everybody's. */
+bool acl_may_use(const struct acl *acl, const struct acl_client *client, struct bytes filter,
+                 enum acl_feature feature);
 
 #endif

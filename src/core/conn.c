@@ -5,6 +5,7 @@
 #include "core/dedup.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
+#include "core/rate.h"
 #include "core/retained.h"
 
 enum { CIRCLE_MAX = 64 }; /* readers that wait for each other, looked at in a row */
@@ -202,6 +203,7 @@ void core_conn_closed(struct cconn *c, int why)
     mem_free(c->remote_waiters);
     access_forget(c);
     login_forget(c);
+    rate_forget(c);
     wqueue_answered(c);
     dedup_over(c, NULL);
     mem_free(c->username);
@@ -283,7 +285,7 @@ void conn_pause_on(struct cconn *publisher, struct list *waiters)
 void conn_resume(struct cconn *c)
 {
     list_del(&c->waiting);
-    if (!c->paused || c->paused_by_output || c->remote_pauses) return;
+    if (!c->paused || c->paused_by_output || c->paused_by_rate || c->remote_pauses) return;
     c->paused = false;
     c->last_packet_ms = c->core->now_ms; /* the pause was ours, not the client's silence */
     if (c->state != CONN_CLOSING) conn_ready(c, CORE_EV_RESUME);

@@ -196,6 +196,7 @@ static struct will *will_new(const struct cconn *c, const struct mqtt_connect *m
     d = put_mem(d, w->payload);
     will->username = m->has_username ? (const char *)d : NULL;
     if (m->has_username) *put_mem(d, m->username) = 0;
+    will->listener = c->listener->number;
     will->allowed = false;
     will->expiry_s =
         mqtt_has(&w->props, MQTT_P_MESSAGE_EXPIRY) ? w->props.message_expiry : MQTT_NO_EXPIRY;

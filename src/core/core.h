@@ -77,6 +77,8 @@ struct core_config {
         output_soft_bytes; /* unsent output of one connection above which its publishers wait */
     uint32_t output_hard_bytes;  /* and above which QoS 0 is dropped */
     uint64_t slow_grace_ms;      /* how long publishers wait for a reader that does not read */
+    uint32_t max_publish_rate;   /* messages a second from one client; 0 = no limit */
+    uint32_t max_receive_rate;   /* bytes a second likewise, of all its packets */
     uint32_t connect_timeout_ms; /* from accept to a whole CONNECT */
     bool connection_messages;    /* log connects and disconnects */
     bool check_retain_source; /* a retained message is sent only while its publisher may write it */
@@ -91,11 +93,16 @@ struct core_config {
     uint8_t max_deliveries;            /* of plain subscriptions; 0: no limit */
     const struct acl *acl; /* core/acl.h; NULL: everybody may do everything.  Borrowed until
                               core_configure() gives another, or core_free() */
+    /* Instead of it, the list of each listener by its number; NULL: there is one for all.  A list
+     * that is NULL lets that listener's clients do everything.  Borrowed likewise. */
+    const struct acl *const *listener_acls;
+    uint32_t listener_count; /* of them */
 };
 
 /* What the core must know of the listener a connection came in by.  Outlives the connection. */
 struct core_listener {
     uint16_t port;        /* 0: unix socket; for log lines */
+    uint16_t number;      /* in core_config.listener_acls; the same after a reload */
     bool allow_anonymous; /* without a user name, and with any when names are not checked */
     bool checks_users;    /* core_env.login decides about those who give a name or a method */
     bool token_is_user;   /* and about a password alone, which then says whose it is */
@@ -171,6 +178,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t refused_envelopes; /* of publishes and wills, see envelope.h */
     uint64_t route_hits, route_misses;
     uint64_t publishers_paused;
+    uint64_t rate_pauses;                         /* of clients that sent faster than they may */
     uint64_t refused_pressure, dropped_pressure;  /* publishes, while memory is short */
     uint64_t connected;                           /* gauge: sessions with a connection */
     uint64_t sessions;                            /* gauge */

@@ -50,6 +50,7 @@ typedef uint64_t session_id; /* slot | generation << 32; 0 = none */
 struct will {
     struct bytes topic, props, payload; /* into `bytes` */
     uint32_t expiry_s, delay_s;
+    uint16_t listener; /* number of the one that its client came by */
     uint8_t qos;
     bool retain;
     const char *username; /* whose it is, into `data`; NULL: anonymous */
@@ -207,12 +208,14 @@ struct cconn {
     uint8_t login_reason; /* LOGIN_ANSWERED: 0, why not, or that it goes on */
     uint64_t login_token;
     struct login *more;     /* login.c; or NULL */
+    struct rate *rate;      /* rate.c; or NULL */
     bool blocked;           /* the socket takes no more just now */
-    bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
+    bool paused;            /* not read, for one of four reasons: `waiting`, and the next three */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
     bool may_pass;          /* although memory is short: its next PUBLISH */
     bool goes_on;           /* it has resumed its session */
     bool paused_by_output;  /* because it does not read what we answer */
+    bool paused_by_rate;    /* because it sends too fast */
     bool logged_out;        /* its end is in the log already */
     bool slow;              /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
     bool slow_logged;

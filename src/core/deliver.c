@@ -441,7 +441,7 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
     if (UNLIKELY(qos == 2 && p->seq == 0 && s->logged)) qos = 1; /* exactly once needs the log */
     if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE)))
         rjobs_note_live(s, p->hash, p->seq);
-    if (UNLIKELY(core->cfg.acl != NULL) && c && !access_may(c, p->topic, p->hash, ACL_READ)) {
+    if (c && UNLIKELY(access_list(c) != NULL) && !access_may(c, p->topic, p->hash, ACL_READ)) {
         deny(core, p, s, qos, flags, subid);
         return;
     }

@@ -3,6 +3,7 @@
  * thread. */
 #include "core/core_int.h"
 #include "core/mailbox.h"
+#include "core/rate.h"
 
 enum { CONNECT_LIMIT = 65536 };
 
@@ -164,6 +165,8 @@ enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used
             fail(c, rc);
             break;
         }
+        if (UNLIKELY(rate_limited(core)) && c->state == CONN_UP)
+            rate_charge(c, f.type == MQTT_PUBLISH, (size_t)f.head_len + f.body_len);
         if (UNLIKELY(buf_len(&c->out) > core->cfg.output_hard_bytes)) {
             c->paused_by_output = c->paused = true; /* it does not read its acknowledgements */
             core->stats.publishers_paused++;

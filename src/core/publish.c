@@ -388,6 +388,7 @@ static int take_command(struct cconn *c, const struct inbound *in)
 {
     const char *why;
     uint8_t reason = wqueue_command(c, in->m.topic, in->pub.props, &why);
+    if (reason == MQTT_NOT_AUTHORIZED) c->core->stats.denied_publish++;
     if (reason) return refuse(c, in, reason, why);
     if (in->m.qos == 2) {
         if (pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
@@ -656,7 +657,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0) rc = find_route(c, &in);
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
-    if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
+    if (rc == 0 && UNLIKELY(access_list(c) != NULL)) rc = check_access(c, &in);
     if (rc == 0 && UNLIKELY(core->pressure)) {
         rc = check_pressure(c, &in);
         if (rc == 0 && !makes_room(&in) && pressure_holds(c)) return E_AGAIN;

@@ -26,9 +26,11 @@ bool member_is_queue(const struct member *m) { return m->queue; }
 
 /* ---- letters ---- */
 
+static struct bytes name_of(const struct member *m) { return bytes_of(m->text, m->name_len); }
+
 static unsigned owner_of(const struct core *core, const struct member *m)
 {
-    return wqueue_owner(core, bytes_of(m->text, m->name_len));
+    return wqueue_owner(core, name_of(m));
 }
 
 void wqueue_member_join(struct core *core, const struct member *m)
@@ -36,7 +38,7 @@ void wqueue_member_join(struct core *core, const struct member *m)
     if (core->recovery) return;
     const struct session *s = m->session;
     unsigned owner = owner_of(core, m);
-    struct bytes name = bytes_of(m->text, m->name_len);
+    struct bytes name = name_of(m);
     struct bytes filter = bytes_of(m->text + m->name_len, m->filter_len);
     uint8_t *d = mail_begin(core, owner, MAIL_QUEUE_JOIN,
                             64u + name.n + filter.n + s->client_id_len + m->block_len);
@@ -55,7 +57,7 @@ void wqueue_member_leave(struct core *core, const struct member *m, bool gone)
     unsigned owner = owner_of(core, m);
     uint8_t *d = mail_begin(core, owner, MAIL_QUEUE_LEAVE, 32u + m->name_len);
     if (d == NULL) return;
-    d = mail_put_bytes(d, bytes_of(m->text, m->name_len));
+    d = mail_put_bytes(d, name_of(m));
     d = mail_put_u32(mail_put_u32(mail_put_u32(d, m->index), m->serial), gone);
     mail_end(core, owner, d);
 }
@@ -186,7 +188,8 @@ int wqueue_pull(struct cconn *c)
     struct session *s = c->session;
     if (!wqueue_may_pull(c)) return E_AGAIN;
     struct qdelivery *d = CONTAINER_OF(s->inbox->waiting.next, struct qdelivery, link);
-    if (UNLIKELY(!access_may_read(c, msg_topic(d->body)))) {
+    if (UNLIKELY(!access_may_read(c, msg_topic(d->body)) ||
+                 !access_may_use(c, name_of(d->member), ACL_QUEUE))) {
         core->stats.denied_delivery++;
         delivery_end(core, d, QV_DENIED);
         return 0;
@@ -334,6 +337,8 @@ uint8_t wqueue_command(struct cconn *c, struct bytes topic, struct bytes props, 
     uint64_t seq = 0;
     *why = "this topic is not for clients to publish to";
     if (!command_read(topic, &cmd)) return MQTT_TOPIC_NAME_INVALID;
+    *why = "the access list does not let this client use this queue";
+    if (!access_may_use(c, cmd.queue, ACL_QUEUE)) return MQTT_NOT_AUTHORIZED;
     struct bytes named = control_find(props, "sluice-seq");
     *why = "sluice-seq is a number";
     if (named.p && (control_number(named, &seq) < 0 || seq == 0)) return MQTT_IMPLEMENTATION_ERROR;

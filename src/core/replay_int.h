@@ -24,6 +24,7 @@ struct replay {
     uint64_t live_from, cut; /* see replay.h */
     struct store_reader *reader;
     struct dead_reader *letters; /* instead, if of_dead */
+    uint64_t acl_generation;     /* of the access list when it was opened */
     struct outq held;            /* JOINING: live messages, as the session's queue has them */
     uint16_t filter_len;
     uint8_t filter[];

@@ -1,6 +1,7 @@
 /* Replays read the log, see replay.h: pulled by the connection's output as the client takes it. */
 #include "core/replay_int.h"
 
+#include "core/access.h"
 #include "core/tell.h"
 
 static void later(struct cconn *c)
@@ -28,9 +29,21 @@ static uint32_t wants(void *ctx, struct bytes topic)
     return r->order.last ? (uint32_t)min_u64(most, r->order.last) : most;
 }
 
+/* What came since the SUBSCRIBE is not the past. */
+static void ask_access(struct replay *r)
+{
+    r->acl_generation = r->session->core->acl_generation;
+    if (r->position >= r->accepted ||
+        access_may_use(r->session->conn, replay_filter(r), ACL_REPLAY))
+        return;
+    r->position = r->accepted;
+    replay_moved(r);
+}
+
 static int open_reader(struct replay *r)
 {
     struct core *core = r->session->core;
+    ask_access(r);
     struct history_limits limits = history_limits_of_all(core);
     struct store_query q = {.from_seq = max_u64(r->position, limits.first_seq),
                             .to_seq = UINT64_MAX,
@@ -52,6 +65,7 @@ static int open_reader(struct replay *r)
 /* The same for dead letters. */
 static int open_letters(struct replay *r)
 {
+    ask_access(r);
     struct dead_query q = {.session = r->session->id,
                            .from_seq = r->position,
                            .end_seq = r->order.span ? r->order.to_seq + 1 : UINT64_MAX,
@@ -190,6 +204,7 @@ static bool step_letters(struct cconn *c, struct replay *r)
 static bool step(struct cconn *c, struct replay *r)
 {
     struct store_record rec;
+    if (UNLIKELY(r->acl_generation != c->core->acl_generation)) replay_close_reader(r);
     if (UNLIKELY(r->of_dead)) return step_letters(c, r);
     int rc = r->reader ? 0 : open_reader(r);
     if (rc == 0) rc = store_read_next(r->reader, &rec);

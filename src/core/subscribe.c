@@ -139,6 +139,27 @@ static uint8_t check_wish(struct order *o, const struct wish *w, bool in_group)
     return w->expr.p || w->filter.p ? check_filter(o, w) : 0;
 }
 
+static bool may_use(struct order *o, struct bytes filter, enum acl_feature feature,
+                    const char *name)
+{
+    if (access_may_use(o->c, filter, feature)) return true;
+    explain(o, "the access list does not let this client use %s", name);
+    return false;
+}
+
+/* Whether the access list lets this client have what the entry is about. */
+static bool access_permits(struct order *o, const struct wish *w, struct bytes filter)
+{
+    if (LIKELY(access_list(o->c) == NULL)) return true;
+    if (filter.n && access_denies_filter(o->c, filter)) return false;
+    struct bytes inside = filter.n ? filter : w->queue; /* a queue has topics of its own */
+    bool dead = bytes_starts(filter, "$dead/") || bytes_eq(filter, bytes_str("$dead"));
+    return (!dead || may_use(o, filter, ACL_DEAD, "dead letters")) &&
+           (!(w->expr.p || w->filter.p) || may_use(o, inside, ACL_FILTER, "filters here")) &&
+           (!(w->when.p || w->replay.p) || may_use(o, filter, ACL_REPLAY, "replay here")) &&
+           (!w->queue.n || may_use(o, w->queue, ACL_QUEUE, "this queue"));
+}
+
 /* The filter with the listener's mount point before it, in scratch memory. */
 static int mounted(struct cconn *c, struct bytes *filter)
 {
@@ -291,13 +312,8 @@ static uint8_t look_at(struct order *o, const struct mqtt_subscription *e, struc
     if (part->w.queue.n) part->group = part->w.queue;
     int rc = filter->n ? mounted(c, filter) : 0;
     if (rc < 0) return rc == E_TOPIC_FILTER ? MQTT_TOPIC_FILTER_INVALID : MQTT_QUOTA_EXCEEDED;
-    if (part->w.queue.n == 0) refusal = check_replay(o, &part->w, *filter);
-    if (refusal) return refusal;
-    if (filter->n && UNLIKELY(core->cfg.acl != NULL) && access_denies_filter(c, *filter)) {
-        core->stats.denied_subscribe++;
-        return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
-    }
-    return 0;
+    if (!access_permits(o, &part->w, *filter)) return MQTT_NOT_AUTHORIZED; /* CONTRACT section 3 */
+    return part->w.queue.n ? 0 : check_replay(o, &part->w, *filter);
 }
 
 /* What the owners of queues say of this packet; E_AGAIN: not all have, and it is to come again. */
@@ -329,6 +345,7 @@ static uint8_t subscribe_one(struct order *o, uint32_t at, const struct mqtt_sub
     struct core *core = c->core;
     struct part part;
     uint8_t refusal = look_at(o, e, &part);
+    if (refusal == MQTT_NOT_AUTHORIZED) core->stats.denied_subscribe++;
     if (refusal) return refusal;
     struct wish w = part.w;
     struct bytes filter = part.filter;

@@ -378,6 +378,58 @@ class Class4UnboundedState(Case):
             self.closed_after(packet)
 
 
+class Class5AccessControl(unittest.TestCase):
+    """Files that are empty or broken let nobody in and allow nothing (what clients try:
+    hardening-5-access.wire)."""
+
+    CONFIG = ("per_listener_settings true\nlistener {0} 127.0.0.1\npassword_file {dir}/users\n"
+              "listener {1} 127.0.0.1\nallow_anonymous true\nacl_file {dir}/acl\n")
+
+    def broker(self, users, acl):
+        """Both files as given."""
+        broker = Broker(self.CONFIG, ports=2)
+        self.write(broker, "users", users)
+        self.write(broker, "acl", acl)
+        return broker
+
+    def write(self, broker, name, text):
+        """A file, whole at once."""
+        with open(broker.path(name + ".new"), "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(broker.path(name + ".new"), 0o600)
+        os.replace(broker.path(name + ".new"), broker.path(name))
+
+    def test_empty_files(self):
+        """No user, no right."""
+        with self.broker("", "") as broker:
+            broker.wait_log("the file of passwords is empty")
+            for user, password in ((None, None), ("", ""), ("bob", ""), ("root", "x"), ("bob", None)):
+                with wire.Raw(broker.port) as raw:
+                    self.assertEqual(raw.connect("x", user=user, password=password).code, 0x87, user)
+            with wire.Raw(broker.ports[1]) as raw:
+                raw.connected("y")
+                self.assertEqual(raw.subscribe("#"), [0])
+                raw.publish("t", b"x", qos=1)
+                self.assertEqual(raw.expect(wire.PUBACK).body[2], 0x87)
+
+    def test_files_that_are_gone_or_broken_at_a_reload(self):
+        """What was in force stays so."""
+        with self.broker("", "topic read t\n") as broker, wire.Raw(broker.ports[1]) as raw:
+            raw.connected("y")
+            for i, (name, text) in enumerate((("users", "bob\n"), ("acl", "topic all t\n"), ("acl", "topic t\0\n"),
+                                              ("users", None), ("acl", None))):
+                self.write(broker, name, text or "")
+                if text is None:
+                    os.unlink(broker.path(name))
+                broker.signal(signal.SIGHUP)
+                broker.wait_log("the old configuration stays in force", i + 1)
+                raw.publish("t", b"x", qos=1)
+                self.assertEqual(raw.expect(wire.PUBACK).body[2], 0x87)
+                with wire.Raw(broker.port) as other:
+                    self.assertEqual(other.connect("x", user="bob", password="x").code, 0x87)
+                self.write(broker, name, "" if name == "users" else "topic read t\n")
+
+
 class Class6ReflectedDamage(Case):
     """What one client sends must not hurt another."""
 

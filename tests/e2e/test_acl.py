@@ -150,17 +150,17 @@ class Reload(unittest.TestCase):
 
 
 class Mosquitto:
-    """Debian's broker with the same list."""
+    """Debian's broker with the same list, or another configuration, which names ports and {dir}."""
 
-    def __init__(self, acl):
+    def __init__(self, acl, config="listener {0} 127.0.0.1\nallow_anonymous true\nacl_file {dir}/acl\n", ports=1):
         self.dir = tempfile.mkdtemp(prefix="mosquitto-")
-        self.port = free_port()
+        self.ports = [free_port() for _ in range(ports)]
+        self.port = self.ports[0]
         name = os.path.join(self.dir, "conf")
         with open(os.path.join(self.dir, "acl"), "w", encoding="utf-8") as file:
             file.write(acl)
         with open(name, "w", encoding="utf-8") as file:
-            file.write(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n"
-                       f"acl_file {self.dir}/acl\n")
+            file.write("set_tcp_nodelay true\n" + config.format(*self.ports, dir=self.dir))
         os.chmod(self.dir, 0o755)
         self.process = subprocess.Popen([os.environ["MOSQUITTO"], "-c", name],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -229,6 +229,109 @@ def rights(port):
                 may |= {(user, client, "read", topic) for topic in got(raw)}
                 raw.close()
     return may
+
+
+PER_LISTENER = """per_listener_settings true
+listener {0} 127.0.0.1
+allow_anonymous true
+acl_file {files}/acl-0
+listener {1} 127.0.0.1
+password_file {files}/users-1
+acl_file {files}/acl-1
+listener {2} 127.0.0.1
+password_file {files}/users-2
+allow_anonymous true
+"""
+
+
+class PerListener(unittest.TestCase):
+    """per_listener_settings: each listener its own users, list and allow_anonymous, as mosquitto."""
+
+    def setUp(self):
+        self.files = tempfile.mkdtemp(prefix="sluice-e2e-")
+        self.addCleanup(shutil.rmtree, self.files, True)
+        os.chmod(self.files, 0o755)
+        self.write("acl-0", "topic read a/#\ntopic write a/1\n")
+        self.write("acl-1", "user bob\ntopic b/#\npattern write c/%u\n")
+        for users, name in (("users-1", "bob"), ("users-1", "eve"), ("users-2", "joe")):
+            first = [] if os.path.exists(self.path(users)) else ["-c"]
+            subprocess.run(["mosquitto_passwd", "-b", *first, self.path(users), name, f"is {name}"], check=True,
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            os.chmod(self.path(users), 0o644)
+        self.config = PER_LISTENER.replace("{files}", self.files)
+
+    def path(self, name):
+        """Of a file."""
+        return os.path.join(self.files, name)
+
+    def write(self, name, text):
+        """A file anew."""
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def enters(self, port, user, password):
+        """Whether a login is right."""
+        with wire.Raw(port) as raw:
+            return raw.connect(f"x-{user}", user=user, password=password).code == 0
+
+    def found(self, ports):
+        """Who gets in where, and what they may do there."""
+        logins = {(i, user) for i, port in enumerate(ports) for user in (None, "bob", "eve", "joe", "nobody")
+                  if self.enters(port, user, user and f"is {user}")}
+        may = set()
+        with wire.Raw(ports[2]) as admin:
+            admin.connected("admin")
+            for i, user in sorted(logins, key=str):
+                with wire.Raw(ports[i]) as raw:
+                    raw.connected(f"client-{i}-{user}", user=user, password=user and f"is {user}")
+                    raw.subscribe("#")
+                    for topic in ("a/1", "a/2", "b/1", "c/bob", "c/eve", "d"):
+                        admin.publish(topic, b"admin", qos=1)
+                        admin.expect(wire.PUBACK)
+                        may |= {(i, user, "write", topic)} if may_write(raw, topic) else set()
+                    may |= {(i, user, "read", topic) for topic in got(raw)}
+        return logins, may
+
+    def test_as_mosquitto(self):
+        """The same configuration, the same answers."""
+        with Broker(self.config, ports=3) as ours:
+            logins, may = self.found(ours.ports)
+        self.assertEqual(logins, {(0, None), (1, "bob"), (1, "eve"), (2, None), (2, "joe")} |
+                         {(0, name) for name in ("bob", "eve", "joe", "nobody")})
+        self.assertIn((1, "bob", "read", "b/1"), may)
+        self.assertNotIn((0, None, "write", "a/2"), may)
+        self.assertIn((2, "joe", "write", "d"), may)
+        if "MOSQUITTO" in os.environ:
+            with Mosquitto("", self.config, ports=3) as theirs:
+                self.assertEqual(self.found(theirs.ports), (logins, may))
+
+    def test_a_reload_changes_one_listener(self):
+        """Its list, also for who is connected; then the file drops a listener, which stays open and allows
+        nothing any more."""
+        with Broker(self.config, ports=3, shards=3) as broker, wire.Raw(broker.port) as a, wire.Raw(broker.ports[2]) as c:
+            a.connected("a")
+            c.connected("c")
+            a.subscribe("#")
+            self.write("acl-0", "topic read d\n")
+            self.reload(broker, self.config, 1)
+            c.published("a/1", b"admin")
+            c.published("d", b"admin")
+            self.assertEqual(got(a), {"d"})
+            without_third = self.config[:self.config.index("listener {2}")]
+            self.reload(broker, without_third, 2)
+            self.assertFalse(may_write(c, "d"))
+            self.reload(broker, self.config, 3)
+            self.assertTrue(may_write(c, "d"))
+            broker.write_config(self.config.replace("acl-1", "none"))
+            broker.signal(signal.SIGHUP)
+            broker.wait_log("none: cannot open: No such file or directory")
+            self.assertTrue(may_write(c, "d"))
+
+    def reload(self, broker, config, count):
+        """SIGHUP, until it is through."""
+        broker.write_config(config)
+        broker.signal(signal.SIGHUP)
+        broker.wait_log(r"Configuration reloaded\.", count)
 
 
 class AsMosquitto(unittest.TestCase):

@@ -623,6 +623,24 @@ class Users(unittest.TestCase):
             self.assertEqual((answer.status, answer.json()["detail"]),
                              (403, "the access list does not let bob write $CONTROL/sluice/clients"))
 
+    def test_access_list_of_the_listener(self):
+        """With per_listener_settings it is the admin listener's own, also after a reload."""
+        acl = os.path.join(self.dir, "acl")
+
+        def config(admins):
+            with open(acl, "w", encoding="utf-8") as file:
+                file.write("user bob\ntopic read $CONTROL/sluice/metrics\n")
+            return ("per_listener_settings true\nlistener {0} 127.0.0.1\nallow_anonymous true\n"
+                    f"listener {{1}} 127.0.0.1\nprotocol http_api\npassword_file {self.users}\n" + admins)
+
+        with Broker(config(f"acl_file {acl}\n"), ports=2) as broker:
+            port, bob = broker.ports[1], basic("bob", "b")
+            self.assertEqual(ask(port, "/metrics", headers=bob).status, 200)
+            self.assertEqual(ask(port, "/api/v1/clients", headers=bob).status, 403)
+            broker.write_config(config(""))
+            broker.signal(signal.SIGHUP)
+            until(lambda: ask(port, "/api/v1/clients", headers=bob).status == 200, "no list")
+
     def test_many_logins_at_a_time(self):
         """None is lost, and clients are served meanwhile."""
         with Broker(self.config("max_connections 40\n"), ports=2) as broker:

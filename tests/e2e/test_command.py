@@ -14,9 +14,9 @@ from broker import Broker, can_connect, free_port, main, run_sluice, sanitizer_r
 from clients import publish
 
 REFUSED = [  # what this version does not have yet
-    "psk_hint x", "psk_file /x", "tls_engine x", "tls_engine_kpass_sha1 x",
+    "tls_engine x", "tls_engine_kpass_sha1 x",
     "tls_keyform engine",
-    "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "connection bridge", "address 10.0.0.1",
+    "connection bridge", "address 10.0.0.1",
     "topic # both",
 ]
 WRONG = [  # and what is not right
@@ -26,6 +26,7 @@ WRONG = [  # and what is not right
     "mount_point a/#", "queue a/b", "queue_topic a", "dead_letter_reasons some", "max_deliveries 256",
     "log_dest file", "protocol smoke", "connect_timeout 1x",
     "certfile /etc/cert.pem", "keyfile /etc/key.pem", "cafile /etc/ca.pem", "require_certificate true",
+    "psk_hint x", "plugin /usr/lib/p.so", "auth_plugin /usr/lib/p.so", "plugin_opt_acl_file /x",
     "use_identity_as_username true", "use_subject_as_username true", "tls_version tlsv1", "tls_version 3",
     "tls_keyform der", "durability sometimes", "durability interval", "persistence_file x/",
     "enable_proxy_protocol true", "enable_proxy_protocol 3",

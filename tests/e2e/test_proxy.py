@@ -1,6 +1,7 @@
 """The PROXY protocol: headers by hand, and a real haproxy in front that ends TLS."""
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -9,7 +10,8 @@ import time
 import unittest
 
 import wire
-from broker import WAIT_S, Broker, can_connect, free_port, main, until
+from broker import SLUICE, WAIT_S, Broker, can_connect, free_port, main, sanitized_environment, \
+    sanitizer_reports, until
 from clients import Sub, publish
 
 MAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../certs/make.sh")
@@ -200,6 +202,33 @@ class Haproxy(unittest.TestCase):
             show = ["--cafile", f"{self.dir}/ca.crt", "--cert", f"{self.dir}/client.crt", "--key", f"{self.dir}/client.key"]
             publish(secure, *show, "-i", "sensor", "-q", "1", "-t", "a", "-m", "b")
             broker.wait_log(r"as sensor \(.*u'client'\)")
+
+    def test_the_page(self):
+        """docs/howto/haproxy.md: every command on it, one after the other."""
+        root = os.path.join(os.path.dirname(MAKE), "..")
+        with open(os.path.join(root, "docs/howto/haproxy.md"), encoding="utf-8") as file:
+            lines = [line[4:] for line in file.read().split("\n") if line.startswith("    ")]
+        self.assertGreater(len(lines), 40)
+        script = "\n".join(lines).replace("certs/make.sh", f"sh {MAKE}").replace("build/sluice", SLUICE)
+        script = script.replace("haproxy -", f"{HAPROXY} -").replace("listener ", "log_type all\nlistener ")
+        for port in ("1884", "8883"):
+            script = script.replace(port, str(free_port()))
+        name = os.path.join(self.dir, "output")
+        with open(name, "w", encoding="utf-8") as out, \
+                subprocess.Popen(["bash", "-eu", "-c", script], cwd=self.dir, stdout=out, stderr=subprocess.STDOUT,
+                                 start_new_session=True, env=sanitized_environment(self.dir)) as shell:
+            try:
+                code = shell.wait(60)
+            finally:
+                if shell.poll() != 0: # what it has started is still there
+                    os.killpg(shell.pid, signal.SIGKILL)
+        with open(name, encoding="utf-8") as file:
+            text = file.read()
+        self.assertEqual((code, sanitizer_reports(self.dir, "")), (0, ""), text)
+        for wanted in (r"New client connected from 127\.0\.0\.1:\d+ as sensor \(p2, c1, k60\)", r"u'client'",
+                       r"refused 127\.0\.0\.1:\d+: no PROXY header of version 2", "Configuration reloaded"):
+            self.assertRegex(text, wanted)
+        self.assertEqual(text.count("refused "), 1, text)  # nothing of the checks
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """TLS: clients and their certificates, reload, ends, and what is not TLS at all.  All certificates are made
 for the run."""
 import os
+import re
 import shutil
 import signal
 import socket
@@ -72,10 +73,11 @@ def context(client=None):
 class Tls(wire.Raw):
     """wire.Raw over TLS."""
 
-    def __init__(self, port, client=None, **options):
+    def __init__(self, port, client=None, newest=ssl.TLSVersion.TLSv1_3, **options):
         super().__init__(port, **options)
-        self.plain = self.socket
-        self.socket = context(client).wrap_socket(self.plain, server_hostname="localhost",
+        self.plain, ours = self.socket, context(client)
+        ours.maximum_version = newest
+        self.socket = ours.wrap_socket(self.plain, server_hostname="localhost",
                                                   suppress_ragged_eofs=False)
 
 
@@ -293,7 +295,7 @@ class Ends(unittest.TestCase):
         """SIGTERM: DISCONNECT, close_notify, exit code 0."""
         with Broker("allow_anonymous true\n" + server(0), shards=4) as broker:
             raws = [Tls(broker.port).connected(f"c-{i}") for i in range(8)]
-            fresh = Tls(broker.port)
+            fresh = Tls(broker.port, newest=ssl.TLSVersion.TLSv1_2) # where the broker is last to be ready
             broker.signal(signal.SIGTERM)
             for raw in raws:
                 raw.expect_disconnect(0x8B)
@@ -460,6 +462,82 @@ class Reload(unittest.TestCase):
             shutil.copy(cert(f"{name}.{end}"), cert(f"live.{end}"))
 
 
+class Keys(unittest.TestCase):
+    """psk_hint, psk_file: mosquitto's clients with --psk."""
+
+    CONFIG = ("per_listener_settings true\nlog_type all\nlistener {0} 127.0.0.1\npsk_hint who\npsk_file {dir}/keys\n"
+              "use_identity_as_username true\nlistener {1} 127.0.0.1\npsk_hint who\npsk_file {dir}/keys\n"
+              "allow_anonymous true\ntls_version tlsv1.3\n")
+
+    def broker(self):
+        """Alice and bob have keys."""
+        broker = Broker(self.CONFIG, ports=2, shards=3)
+        self.write_keys(broker, "alice:0011\nbob:2233\n")
+        return broker
+
+    def write_keys(self, broker, text):
+        """The file anew."""
+        with open(broker.path("keys"), "w", encoding="utf-8", opener=lambda p, f: os.open(p, f, 0o600)) as file:
+            file.write(text)
+
+    def test_the_identity_is_the_user(self):
+        """Whatever CONNECT says."""
+        with self.broker() as broker:
+            broker.wait_log(r"TLS, clients with a key of its psk_file may connect, as the user it is for")
+            broker.wait_log(r"TLS, anybody with a key of its psk_file may connect")
+            alice = ("--psk", "0011", "--psk-identity", "alice")
+            with Sub(broker.port, *alice, "-t", "x") as sub:
+                publish(broker.port, "--psk", "2233", "--psk-identity", "bob", "-u", "eve", "-P", "x", "-t", "x", "-m", "m")
+                self.assertEqual(sub.wait_messages(1), ["x m"])
+            broker.wait_log(r"New client connected from \S+ as \S+ \(p2, c1, k60, u'bob'\)")
+            publish(broker.ports[1], *alice, "-t", "x", "-m", "m")
+            broker.wait_log(r"New client connected from \S+ as \S+ \(p2, c1, k60\)\.")
+
+    def handshake(self, port, key, identity, version):
+        """OpenSSL's own client: the version and cipher spoken, or None."""
+        done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-psk", key, "-psk_identity",
+                               identity, f"-{version}", "-brief"], input="", stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=WAIT_S, check=False)
+        spoken = re.search(r"Protocol version: (\S+)\nCiphersuite: (\S+)", done.stdout)
+        return spoken.groups() if spoken else None
+
+    def test_both_versions(self):
+        """Forward secret ciphers first; a listener may leave the older one out."""
+        with self.broker() as broker:
+            self.assertEqual(self.handshake(broker.port, "0011", "alice", "tls1_2"),
+                             ("TLSv1.2", "ECDHE-PSK-CHACHA20-POLY1305"))
+            spoken = self.handshake(broker.port, "0011", "alice", "tls1_3")
+            self.assertRegex(" ".join(spoken), r"\ATLSv1\.3 TLS_\w+_SHA256\Z")  # the hash goes with the key
+            self.assertIsNone(self.handshake(broker.ports[1], "0011", "alice", "tls1_2"))
+            for version in ("tls1_2", "tls1_3"):
+                self.assertIsNone(self.handshake(broker.port, "0012", "alice", version))
+                self.assertIsNone(self.handshake(broker.port, "0011", "eve", version))
+
+    def test_who_has_no_key(self):
+        """Neither a wrong one, nor another's, nor none."""
+        with self.broker() as broker:
+            for args in (("--psk", "0012", "--psk-identity", "alice"), ("--psk", "0011", "--psk-identity", "eve"),
+                         ("--cafile", cert("ca.crt"))):
+                done = publish(broker.port, *args, "-t", "x", "-m", "m", check=False)
+                self.assertNotEqual(done.returncode, 0, args)
+            broker.wait_log(r"refused 127\.0\.0\.1:\d+: the TLS handshake failed: ", 3)
+
+    def test_reload(self):
+        """A new key is known, an old one is not, who is connected stays; a mistake leaves all as it was."""
+        with self.broker() as broker, \
+                Sub(broker.port, "--psk", "2233", "--psk-identity", "bob", "-t", "x") as sub:
+            self.write_keys(broker, "alice:4455\n")
+            broker.signal(signal.SIGHUP)
+            broker.wait_log("Configuration reloaded")
+            old = ("--psk", "0011", "--psk-identity", "alice", "-t", "x", "-m", "old")
+            until(lambda: publish(broker.port, *old, check=False).returncode != 0, "the old key is gone")
+            self.write_keys(broker, "alice\n")
+            broker.signal(signal.SIGHUP)
+            broker.wait_log(r"keys:1: the line is not <identity>:<key in hexadecimal>")
+            publish(broker.port, "--psk", "4455", "--psk-identity", "alice", "-q", "1", "-t", "x", "-m", "new")
+            until(lambda: "x new" in sub.messages(), "bob is still there")
+
+
 class Tutorial(unittest.TestCase):
     """docs/tutorial/2-tls.md: every command on the page, one after the other."""
 
@@ -476,7 +554,7 @@ class Tutorial(unittest.TestCase):
                                   stderr=subprocess.STDOUT, text=True, timeout=100, check=False,
                                   env=sanitized_environment(folder))
             self.assertEqual(done.returncode, 0, done.stdout)
-        for wanted in ("The configuration is good.", "hello/world in secret", "u'sensor'",
+        for wanted in ("The configuration is good.", "hello/world in secret", "u'sensor'", "u'meter7'",
                        "peer did not return a certificate", "certificate revoked"):
             self.assertIn(wanted, done.stdout)
 

@@ -132,12 +132,14 @@ def read_varint(raw):
 class Raw:
     """A socket that speaks MQTT as told."""
 
-    def __init__(self, port=None, path=None, host="127.0.0.1", seconds=20, receive_buffer=None):
+    def __init__(self, port=None, path=None, host="127.0.0.1", seconds=20, receive_buffer=None, source=None):
         family = socket.AF_UNIX if path else socket.AF_INET6 if ":" in host else socket.AF_INET
         self.socket = socket.socket(family)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(seconds)
+        if source: # any of 127.0.0.0/8 is ours
+            self.socket.bind((source, 0))
         self.socket.connect(path if path else (host, port))
         self.buffer, self.version, self.later = b"", V5, []
 

@@ -44,6 +44,12 @@ static void every_form_of_a_line_is_read(void **state)
         "user bob",
         "user bob smith",
         "user   bob  ",
+        "topic filter a/#",
+        "topic read,write,filter,replay,queue,dead a",
+        "topic readwrite,dead $dead/#",
+        "topic filter",
+        "topic read,filter",
+        "pattern queue jobs-%u",
         "topic \xc3\xa9",
         "user bob\nuser bob\n",
     };
@@ -67,8 +73,18 @@ static void what_is_wrong_is_said_with_its_line(void **state)
         {"pattern", 1, "'pattern' has no topic"},
         {"user", 1, "'user' has no name"},
         {"user   ", 1, "'user' has no name"},
-        {"topic a\ntopic rw b\n", 2, "'rw' is no access: use read, write, readwrite or deny"},
-        {"topic READ b\n", 1, "'READ' is no access: use read, write, readwrite or deny"},
+        {"topic a\ntopic rw b\n", 2,
+         "'rw' is no access: use read, write, readwrite or deny, or the features filter, replay, "
+         "queue, dead"},
+        {"topic READ b\n", 1,
+         "'READ' is no access: use read, write, readwrite or deny, or the features filter, replay, "
+         "queue, dead"},
+        {"topic read, b\n", 1,
+         "'' is no access: use read, write, readwrite or deny, or the features filter, replay, "
+         "queue, dead"},
+        {"topic read,deny b\n", 1,
+         "'deny' is no access: use read, write, readwrite or deny, or the features filter, replay, "
+         "queue, dead"},
         {"topic a#", 1, "'a#' is no topic filter"},
         {"topic read a/#/b", 1, "'a/#/b' is no topic filter"},
         {"pattern %c+", 1, "'%c+' is no topic filter"},
@@ -298,6 +314,62 @@ static void a_filter_wholly_under_a_deny_is_known(void **state)
     }
 }
 
+/* ---- features ---- */
+
+static void a_feature_is_everybodys_until_a_line_names_it(void **state)
+{
+    (void)state;
+    static const char text[] = "topic replay pub/+\n"
+                               "user bob\n"
+                               "topic read,replay a/#\n"
+                               "topic queue jobs\n"
+                               "topic queue +x\n" /* no wildcard: a name */
+                               "pattern replay own/%u/#\n";
+    static const struct {
+        const char *user, *filter;
+        enum acl_feature feature;
+        bool may;
+    } cases[] = {
+        {"bob", "a/#", ACL_REPLAY, true},        {"bob", "a/b/+", ACL_REPLAY, true},
+        {"bob", "a", ACL_REPLAY, true},          {"bob", "+/b", ACL_REPLAY, false},
+        {"bob", "#", ACL_REPLAY, false},         {"bob", "pub/1", ACL_REPLAY, false},
+        {"bob", "own/bob/x", ACL_REPLAY, true},  {"eve", "own/eve/#", ACL_REPLAY, true},
+        {"eve", "own/bob/x", ACL_REPLAY, false}, {"eve", "a/b", ACL_REPLAY, false},
+        {NULL, "pub/1", ACL_REPLAY, true},       {NULL, "pub/+", ACL_REPLAY, true},
+        {NULL, "pub/#", ACL_REPLAY, false},      {"bob", "jobs", ACL_QUEUE, true},
+        {"bob", "other", ACL_QUEUE, false},      {"eve", "jobs", ACL_QUEUE, false},
+        {"eve", "anything/#", ACL_FILTER, true}, {NULL, "$dead/#", ACL_DEAD, true},
+    };
+    struct acl *acl = NULL;
+    struct acl_error error;
+    assert_int_equal(acl_new(&acl, bytes_str(text), &error), E_INVALID);
+    assert_int_equal(error.line, 5);
+    static char good[sizeof text];
+    memcpy(good, text, sizeof text);
+    memcpy(strstr(good, "+x"), "yx", 2);
+    acl = compiled(good);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct acl_client client = {.id = bytes_str("id")};
+        if (cases[i].user) client.username = bytes_str(cases[i].user);
+        if (acl_may_use(acl, &client, bytes_str(cases[i].filter), cases[i].feature) != cases[i].may)
+            fail_msg("%s: %s", cases[i].user ? cases[i].user : "nobody", cases[i].filter);
+    }
+    acl_free(&acl);
+}
+
+static void a_feature_gives_no_right_to_read(void **state)
+{
+    (void)state;
+    struct acl *acl = compiled("user bob\ntopic filter,replay a\ntopic write,dead b\n");
+    struct acl_client bob = {.username = bytes_str("bob"), .id = bytes_str("id")};
+    assert_false(acl_may(acl, &bob, bytes_str("a"), ACL_READ));
+    assert_false(acl_may(acl, &bob, bytes_str("a"), ACL_WRITE));
+    assert_false(acl_may(acl, &bob, bytes_str("b"), ACL_READ));
+    assert_true(acl_may(acl, &bob, bytes_str("b"), ACL_WRITE));
+    assert_false(acl_is_empty(acl));
+    acl_free(&acl);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +388,8 @@ int main(void)
         cmocka_unit_test(a_slash_in_a_name_reaches_nowhere),
         cmocka_unit_test(a_client_called_SYS_does_not_get_there),
         cmocka_unit_test(a_filter_wholly_under_a_deny_is_known),
+        cmocka_unit_test(a_feature_is_everybodys_until_a_line_names_it),
+        cmocka_unit_test(a_feature_gives_no_right_to_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

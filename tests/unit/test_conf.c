@@ -2,6 +2,7 @@
  * line and leaves nothing behind. */
 #include "test_conf.h"
 
+#include "core/acl.h"
 #include "core/queue_conf.h"
 
 /* ---- defaults ---- */
@@ -434,6 +435,8 @@ static void durability_is_commit_interval_or_os(void **state)
     }
 }
 
+/* ---- blocks ---- */
+
 static void queues_are_blocks(void **state)
 {
     (void)state;
@@ -519,11 +522,13 @@ static void a_history_is_a_block(void **state)
 static void what_comes_later_is_refused_by_name(void **state)
 {
     (void)state;
-    bad("listener 8883\npsk_hint x\n",
-        "main.conf:2: 'psk_hint' is not supported yet by this version");
+    bad("listener 8883\ntls_engine x\n",
+        "main.conf:2: 'tls_engine' is not supported yet by this version");
     static const char *const lines[] = {
-        "psk_file /x",  "plugin /x.so",     "plugin_opt_config x",
-        "auth_opt_x y", "connection other", "bridge_cafile /x",
+        "plugin_opt_config x",
+        "auth_opt_x y",
+        "connection other",
+        "bridge_cafile /x",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);
@@ -567,8 +572,11 @@ static void a_mistake_in_an_access_list_names_its_line(void **state)
     char expected[160];
     assert_int_equal(load_acl("user bob\n\ntopic rw a\n"), E_INVALID);
     assert_null(b.conf);
-    snprintf(expected, sizeof expected,
-             "%s/acl:3: 'rw' is no access: use read, write, readwrite or deny", b.folder);
+    snprintf(
+        expected, sizeof expected,
+        "%s/acl:3: 'rw' is no access: use read, write, readwrite or deny, or the features filter, "
+        "replay, queue, dead",
+        b.folder);
     assert_string_equal(b.error, expected);
 }
 
@@ -580,11 +588,54 @@ static void an_access_list_that_is_not_there_is_an_error(void **state)
     assert_string_equal(b.error, "/nowhere/acl: cannot open: No such file or directory");
 }
 
-static void an_access_list_of_one_listener_comes_later(void **state)
+static void each_listener_may_have_an_access_list(void **state)
 {
     (void)state;
-    assert_int_equal(load("per_listener_settings true\nlistener 1883\nacl_file /x\n"), E_INVALID);
-    assert_non_null(strstr(b.error, "'per_listener_settings true' is not supported yet"));
+    char text[400];
+    write_file("acl", "topic a\n", 8);
+    write_file("empty", "", 0);
+    snprintf(text, sizeof text,
+             "per_listener_settings true\nlistener 1\nacl_file %s/acl\nlistener 2\nlistener 3\n"
+             "acl_file %s/empty\nlistener 4\nacl_file %s/acl\nallow_anonymous true\n",
+             b.folder, b.folder, b.folder);
+    assert_int_equal(load(text), 0);
+    const struct core_config *c = &b.conf->core;
+    assert_null(c->acl);
+    assert_int_equal(c->listener_count, 4);
+    assert_non_null(c->listener_acls[0]);
+    assert_null(c->listener_acls[1]);
+    assert_true(acl_is_empty(c->listener_acls[2]));
+    assert_false(acl_is_empty(c->listener_acls[3]));
+    assert_non_null(strstr(b.warnings, "/empty: the access list is empty"));
+    assert_int_equal(load("per_listener_settings true\nlistener 1883\nacl_file /x\n"), E_IO);
+}
+
+/* After a reload the sockets are those of the start. */
+static void lists_keep_the_number_of_their_listener(void **state)
+{
+    (void)state;
+    char text[400];
+    write_file("acl", "topic a\n", 8);
+    struct conf *first = NULL;
+    char *error = NULL;
+    write_file("first.conf", "listener 1\nlistener 2\nlistener 3\n", 33);
+    snprintf(text, sizeof text, "%s/first.conf", b.folder);
+    struct conf_args args = {.file = text, .port = -1};
+    assert_int_equal(conf_load(&first, &args, &error, NULL, NULL), 0);
+    for (uint16_t i = 0; i < 3; i++) assert_int_equal(first->listeners[i].core.number, i);
+    char wanted[400];
+    snprintf(wanted, sizeof wanted,
+             "per_listener_settings true\nlistener 4\nlistener 3\nacl_file %s/acl\nlistener 1\n",
+             b.folder);
+    assert_int_equal(load(wanted), 0);
+    assert_int_equal(conf_number_listeners(b.conf, first), 0);
+    const struct core_config *c = &b.conf->core;
+    assert_int_equal(c->listener_count, 3);
+    assert_null(c->listener_acls[0]);
+    assert_true(acl_is_empty(c->listener_acls[1])); /* open, and not in the file any more */
+    assert_ptr_equal(c->listener_acls[2], b.conf->listeners[1].acl);
+    assert_non_null(c->listener_acls[2]);
+    conf_free(&first);
 }
 
 static void a_feature_that_comes_later_may_be_switched_off(void **state)
@@ -807,7 +858,8 @@ int main(void)
         A_TEST(an_empty_access_list_allows_nothing_and_that_is_said),
         A_TEST(a_mistake_in_an_access_list_names_its_line),
         A_TEST(an_access_list_that_is_not_there_is_an_error),
-        A_TEST(an_access_list_of_one_listener_comes_later),
+        A_TEST(each_listener_may_have_an_access_list),
+        A_TEST(lists_keep_the_number_of_their_listener),
         A_TEST(queues_are_blocks),
         A_TEST(queues_that_are_not_right_are_refused),
         A_TEST(a_feature_that_comes_later_may_be_switched_off),

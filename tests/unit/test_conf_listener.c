@@ -411,6 +411,10 @@ static void what_the_admin_listener_does_not_obey_is_refused(void **state)
     (void)state;
     bad("listener 9883\nprotocol http_api\nenable_proxy_protocol 2\n",
         "main.conf:1: 'enable_proxy_protocol' is not for a listener with 'protocol http_api'");
+    bad("listener 9883\nprotocol http_api\nmax_connect_rate 5\n",
+        "main.conf:1: 'max_connect_rate' is not for a listener with 'protocol http_api'");
+    bad("listener 9883\nprotocol http_api\npsk_hint x\npsk_file /dev/null\n",
+        "main.conf:1: 'psk_hint' is not for a listener with 'protocol http_api'");
     bad("listener 9883\nprotocol carrots\n",
         "main.conf:2: 'protocol' cannot be 'carrots': use mqtt, websockets or http_api");
 }

@@ -100,6 +100,57 @@ static void what_is_half_is_refused(void **state)
         "main.conf:7: either 'use_identity_as_username' or 'use_subject_as_username', not both");
 }
 
+static void a_listener_may_go_by_keys(void **state)
+{
+    (void)state;
+    char text[400];
+    write_file("keys", "bob:aabb\n", 9);
+    snprintf(text, sizeof text,
+             "psk_file %s/keys\nlistener 8883\npsk_hint x\nciphers PSK-AES128-GCM-SHA256\n"
+             "use_identity_as_username true\nlistener 8884\npsk_hint x\ntls_version tlsv1.3\n"
+             "listener 1883\n",
+             b.folder);
+    const struct conf *c = good(text);
+    assert_non_null(c->listeners[0].tls);
+    assert_true(c->listeners[0].core.certificate_is_user);
+    assert_non_null(c->listeners[1].tls);
+    assert_false(c->listeners[1].core.certificate_is_user);
+    assert_null(c->listeners[2].tls);
+}
+
+static void keys_that_are_wrong_or_not_there(void **state)
+{
+    (void)state;
+    char text[400], expected[400];
+    bad("listener 8883\npsk_hint x\n",
+        "main.conf:2: 'psk_hint' needs 'psk_file': without it nobody has a key");
+    bad("psk_file /nowhere\nlistener 8883\npsk_hint x\nkeyfile /x\n",
+        "main.conf:4: 'keyfile' needs 'certfile': without it the listener would not speak TLS");
+    bad("psk_file /nowhere\nlistener 8883\npsk_hint x\nuse_subject_as_username true\n",
+        "main.conf:4: 'use_subject_as_username' needs 'require_certificate true': else no client "
+        "is asked for its certificate, and none may connect");
+    assert_int_equal(load("psk_file /nowhere/keys\nlistener 8883\npsk_hint x\n"), E_IO);
+    assert_string_equal(b.error, "/nowhere/keys: cannot open: No such file or directory");
+    write_file("keys", "bob:aabb\neve:x\n", 15);
+    snprintf(text, sizeof text, "psk_file %s/keys\nlistener 8883\npsk_hint x\n", b.folder);
+    snprintf(expected, sizeof expected,
+             "%s/keys:2: the key has to be hexadecimal: two digits for each of 1 to 512 bytes",
+             b.folder);
+    assert_int_equal(load(text), E_INVALID);
+    assert_string_equal(b.error, expected);
+    write_file("keys", "#\n", 2);
+    assert_int_equal(load(text), 0);
+    assert_non_null(strstr(b.warnings, "/keys: the file of keys is empty: nobody has one"));
+}
+
+static void beside_a_certificate_keys_have_no_effect(void **state)
+{
+    (void)state;
+    assert_int_equal(load(filled("listener 8883\npsk_hint x\n" CERT KEY)), 0);
+    assert_null(b.conf->listeners[0].psks);
+    assert_non_null(strstr(b.warnings, "main.conf:2: 'psk_hint' is ignored"));
+}
+
 static void behind_a_proxy_its_header_tells_of_certificates(void **state)
 {
     (void)state;
@@ -172,6 +223,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         A_TEST(each_listener_has_its_own),
+        A_TEST(a_listener_may_go_by_keys),
+        A_TEST(keys_that_are_wrong_or_not_there),
+        A_TEST(beside_a_certificate_keys_have_no_effect),
         A_TEST(behind_a_proxy_its_header_tells_of_certificates),
         A_TEST(the_default_listener_may_speak_it),
         A_TEST(what_is_half_is_refused),

@@ -227,6 +227,20 @@ static void a_file_that_is_no_socket_stays(void **state)
     assert_true(S_ISREG(st.st_mode));
 }
 
+static void texts_have_a_network(void **state)
+{
+    (void)state;
+    assert_int_equal(address_net("1.2.3.4:5"), 0xffff01020304);
+    assert_int_equal(address_net("1.2.3.4:6"), address_net("[::ffff:1.2.3.4]:7"));
+    assert_int_not_equal(address_net("1.2.3.4:5"), address_net("1.2.3.5:5"));
+    assert_int_equal(address_net("[2001:db8:1:2:3:4:5:6]:7"), 0x20010db800010002);
+    assert_int_equal(address_net("[2001:db8:1:2::]:7"), 0x20010db800010002);
+    assert_int_equal(address_net("[::1]:5"), 0);
+    static const char *const none[] = {"unix", "", "[", "1.2.3:4", "[1.2.3.4]:5"};
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        assert_true(address_net(none[i]) == ADDRESS_NET_NONE);
+}
+
 #define A_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -240,6 +254,7 @@ int main(void)
         A_TEST(listening_sockets_do_not_block),
         A_TEST(an_interface_that_is_not_there_is_an_error),
         A_TEST(peers_have_texts),
+        A_TEST(texts_have_a_network),
         A_TEST(a_path_that_is_too_long_is_refused),
         A_TEST(a_stale_socket_file_is_removed),
         A_TEST(a_socket_file_in_use_stays),

@@ -43,6 +43,8 @@ static const struct setting configs[] = {
     CONFIG("output_soft_limit", SIZE, output_soft_bytes),
     CONFIG("output_hard_limit", SIZE, output_hard_bytes),
     CONFIG("slow_reader_grace", MS, slow_grace_ms),
+    CONFIG("max_publish_rate", NUMBER, max_publish_rate),
+    CONFIG("max_receive_rate", SIZE, max_receive_rate),
     CONFIG("connect_timeout", MS, connect_timeout_ms),
     CONFIG("connection_messages", BOOL, connection_messages),
     CONFIG("filter_index", BOOL, filter_index),
@@ -138,6 +140,7 @@ static const struct setting stats[] = {
     STAT(route_hits),
     STAT(route_misses),
     STAT(publishers_paused),
+    STAT(rate_pauses),
     STAT(refused_pressure),
     STAT(dropped_pressure),
     STAT(connected),
@@ -250,17 +253,24 @@ bool setting_user(struct talk *t, const struct fields *words)
     return true;
 }
 
-/* The text of an access list, or `none`. */
-static bool config_acl(struct talk *t, struct bytes text)
+/* The text of an access list, or `none`: then it is NULL. */
+static bool read_acl(struct talk *t, struct bytes text, const struct acl **out)
 {
     struct acl *acl = NULL;
     struct acl_error error;
-    if (!bytes_eq(text, bytes_str("none"))) {
-        if (t->acl_count == ACLS_MAX) return talk_fail(t, "more than %d access lists", ACLS_MAX);
-        if (acl_new(&acl, text, &error) < 0)
-            return talk_fail(t, "acl_file, line %u: %s", error.line, error.text);
-        t->acls[t->acl_count++] = acl;
-    }
+    *out = NULL;
+    if (bytes_eq(text, bytes_str("none"))) return true;
+    if (t->acl_count == ACLS_MAX) return talk_fail(t, "more than %d access lists", ACLS_MAX);
+    if (acl_new(&acl, text, &error) < 0)
+        return talk_fail(t, "acl_file, line %u: %s", error.line, error.text);
+    *out = t->acls[t->acl_count++] = acl;
+    return true;
+}
+
+static bool config_acl(struct talk *t, struct bytes text)
+{
+    const struct acl *acl;
+    if (!read_acl(t, text, &acl)) return false;
     world_config(t->world)->acl = acl;
     world_configure(t->world);
     return true;
@@ -310,6 +320,17 @@ static bool config_filter(struct talk *t, struct bytes value)
                                  (const char *)arena_copy(&t->arena, bytes_skip(value, n + 1)).p};
     cfg->named_filters = all;
     cfg->named_filter_count = count;
+    world_configure(t->world);
+    return true;
+}
+
+/* Also later: a reload. */
+static bool listener_acl(struct talk *t, uint64_t n, struct bytes text)
+{
+    struct core_config *cfg = world_config(t->world);
+    if (!read_acl(t, text, &t->listener_acls[n - 1])) return false;
+    cfg->listener_acls = t->listener_acls;
+    cfg->listener_count = LISTENERS_MAX;
     world_configure(t->world);
     return true;
 }
@@ -393,8 +414,10 @@ struct core_listener *setting_listener_at(struct talk *t, uint64_t n)
         return NULL;
     }
     t->listeners[0] = world_listener(t->world);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         if (t->listeners[i] == NULL) t->listeners[i] = world_listener_add(t->world);
+        t->listeners[i]->number = (uint16_t)i;
+    }
     return t->listeners[n - 1];
 }
 
@@ -406,9 +429,10 @@ bool setting_listener(struct talk *t, const struct fields *words)
     uint64_t n = numbered ? words->items[0].number : 1;
     struct core_listener *l = setting_listener_at(t, n);
     if (l == NULL) return false;
+    struct bytes name = words->items[numbered].text, value = words->items[numbered + 1].text;
+    if (bytes_eq(name, bytes_str("acl_file"))) return listener_acl(t, n, value);
     if (t->listener_used[n - 1])
         return talk_fail(t, "this listener is in use: settings come before its first connection");
-    struct bytes name = words->items[numbered].text, value = words->items[numbered + 1].text;
     const struct setting *s = find(listeners, ARRAY_LEN(listeners), name);
     if (s) return assign(t, s, l, value);
     return talk_fail(t, "a listener has no %.*s", (int)name.n, (const char *)name.p);

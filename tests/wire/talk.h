@@ -78,6 +78,7 @@ struct talk {
     struct core_listener *listeners[LISTENERS_MAX];
     bool listener_used[LISTENERS_MAX];
     struct acl *acls[ACLS_MAX]; /* of `config acl_file`; the world may use any of them */
+    const struct acl *listener_acls[LISTENERS_MAX]; /* of `listener acl_file`, likewise */
     size_t acl_count;
     struct queue_conf queues[QUEUES_SAID]; /* of `config queue` and what follows */
     uint32_t queue_count;
