@@ -257,6 +257,12 @@ bool core_flushed(const struct core *core);
 /* Whether core_settle() would find something new; to be asked before sleeping. */
 bool core_store_news(const struct core *core);
 
+/* Up to which sequence the log has to be safe for all that was done until now to outlive a crash
+ * (0: nothing has to be).  False: the store has no room for it just now, ask in a later turn. */
+bool core_promise(struct core *core, uint64_t *seq);
+/* Whether it is, as core_settle() saw it last. */
+bool core_promised(const struct core *core, uint64_t seq);
+
 /* Reads everything the store has of an earlier run, before anything else is done with this core.
  * Every core of the broker does so, each may on a thread of its own.  What is damaged was logged by
  * the store.  E_NOMEM, E_IO. */
