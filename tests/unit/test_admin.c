@@ -152,6 +152,11 @@ static void paths_find_their_route(void **state)
         {HTTP_POST, "/api/v1/clients//kick", NULL, "", "GET, HEAD"},
         {HTTP_POST, "/api/v1/clients/a", NULL, "", "GET, HEAD"},
         {HTTP_GET, "/api/v1/retained/delete", NULL, "", "POST"},
+        {HTTP_GET, "/api/v1/queues/a", "/api/v1/queues/{name}", "a", "GET, HEAD"},
+        {HTTP_POST, "/api/v1/queues", "/api/v1/queues", "", "GET, HEAD, POST"},
+        {HTTP_POST, "/api/v1/queues/a/purge", "/api/v1/queues/{name}/purge", "a",
+         "GET, HEAD, POST"},
+        {HTTP_POST, "/api/v1/queues/purge", NULL, "", "GET, HEAD"},
         {HTTP_GET, "/api/v1/openapi.json", "/api/v1/openapi.json", "", "GET, HEAD"},
         {HTTP_GET, "", NULL, "", NULL},
     };
@@ -207,6 +212,21 @@ static void queries_have_names_and_values(void **state)
     assert_false(http_query((struct bytes){0}, "limit", &value));
 }
 
+static void numbers_are_digits_up_to_a_limit(void **state)
+{
+    (void)state;
+    uint64_t v;
+    assert_true(guard_number(text("0"), 0, &v) && v == 0);
+    assert_true(guard_number(text("1000"), 1000, &v) && v == 1000);
+    assert_true(guard_number(text("9999999999999999999"), UINT64_MAX, &v));
+    assert_true(v == UINT64_C(9999999999999999999));
+    static const char *const wrong[] = {
+        "", "-1", "+1", "1.0", " 1", "1 ", "0x1", "1001", "18446744073709551616"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        if (guard_number(text(wrong[i]), 1000, &v)) fail_msg("%s", wrong[i]);
+    assert_false(guard_number(text("99999999999999999999"), UINT64_MAX, &v));
+}
+
 static void text_for_queries_is_escaped(void **state)
 {
     (void)state;
@@ -228,6 +248,7 @@ int main(void)
         cmocka_unit_test(every_route_is_complete),
         cmocka_unit_test(every_counter_has_a_metric),
         cmocka_unit_test(queries_have_names_and_values),
+        cmocka_unit_test(numbers_are_digits_up_to_a_limit),
         cmocka_unit_test(text_for_queries_is_escaped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
