@@ -331,11 +331,12 @@ int dead_redrive(struct core *core, uint64_t seq)
 
 /* ---- the journal ---- */
 
-int dead_snapshot(struct core *core, uint32_t *at)
+int dead_snapshot(struct core *core, uint64_t *after)
 {
     struct dead_list *l = core->dead_list;
-    if (l == NULL || *at >= l->count) return E_NOTFOUND;
-    struct dead_entry *e = entry_at(l, *at);
+    uint32_t at = l ? position(l, *after + 1) : 0;
+    if (l == NULL || at >= l->count) return E_NOTFOUND;
+    struct dead_entry *e = entry_at(l, at);
     int rc = checkpoint_vacate(core, &e->ref);
     if (rc < 0) return rc;
     uint8_t *d = journal_put(core, J_DEAD, 24);
@@ -343,7 +344,7 @@ int dead_snapshot(struct core *core, uint32_t *at)
         d = mail_put_u64(mail_put_u64(d, e->seq), e->ref);
         journal_put_end(core, mail_put_u32(mail_put_u32(d, e->size), e->time_s));
     }
-    ++*at;
+    *after = e->seq;
     return 0;
 }
 
