@@ -170,6 +170,14 @@ void admin_due(void *ctx, uint64_t id);
 void admin_gone(void *ctx, uint64_t id);
 void admin_refused(void *ctx, uint64_t id, unsigned status, const char *detail);
 
+/* ---- admin_message.c: pure ---- */
+
+/* Adds a message's content_type, response_topic, correlation_data_base64 (where there is one),
+ * properties (the user properties, [[name, value], ...], without those that skips() says; NULL:
+ * none), and payload, or payload_base64 when it is no text. */
+void admin_set_message(json_t *j, struct bytes props, struct bytes payload,
+                       bool (*skips)(struct bytes name));
+
 /* ---- endpoints ---- */
 
 /* Asks every shard, one after the other, for its counters, and calls done(). */
@@ -201,6 +209,12 @@ void admin_run_queue_create(struct call *c);
 void admin_run_queue_create_named(struct call *c);
 void admin_run_queue_purge(struct call *c);
 void admin_run_queue_delete(struct call *c);
+void admin_run_dead(struct call *c);
+void admin_run_letter(struct call *c);
+void admin_run_dead_redrive(struct call *c);
+void admin_run_dead_purge(struct call *c);
+void admin_run_letter_redrive(struct call *c);
+void admin_run_letter_purge(struct call *c);
 void admin_no_queue(struct call *c, struct bytes name); /* 404 */
 
 #endif

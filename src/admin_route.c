@@ -35,6 +35,23 @@
         "dispatch", "body", "string", "least-inflight or round-robin."                             \
     }
 
+#define PATH_LETTER                                                                                \
+    {                                                                                              \
+        "seq", "path", "integer", "Its number, as the list has it."                                \
+    }
+#define DEAD_ORDER(where)                                                                          \
+    {"source", where, "string", "Only of this queue, group or client."},                           \
+        {"reason", where, "string", "Only for this reason."},                                      \
+    {                                                                                              \
+        "filter", where, "string", "An attribute filter, or @name: only letters that match."       \
+    }
+#define BODY_DEAD                                                                                  \
+    {"limit", "body", "integer", "So many at most, the oldest."},                                  \
+        {"rate", "body", "integer", "So many a second."},                                          \
+    {                                                                                              \
+        "dry_run", "body", "boolean", "Only count."                                                \
+    }
+
 static const struct admin_route routes[] = {
     {HTTP_GET, "/", NULL, admin_run_index, "What there is, for people.", {{0}}, "text/html"},
     {HTTP_GET,
@@ -160,6 +177,48 @@ static const struct admin_route routes[] = {
      admin_run_queue_delete,
      "Ends a queue that is not in the configuration, with all its messages.",
      {PATH_QUEUE},
+     "object"},
+    {HTTP_GET,
+     "/api/v1/dead",
+     "dead",
+     admin_run_dead,
+     "Dead letters, the oldest first.",
+     {DEAD_ORDER("query"), QUERY_LIMIT, QUERY_AFTER},
+     "array"},
+    {HTTP_GET,
+     "/api/v1/dead/{seq}",
+     "dead",
+     admin_run_letter,
+     "One of them, with its properties and payload.",
+     {PATH_LETTER},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/redrive",
+     "dead",
+     admin_run_dead_redrive,
+     "Sends them again, to their queue or their topic. Without a member: all.",
+     {DEAD_ORDER("body"), BODY_DEAD},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/purge",
+     "dead",
+     admin_run_dead_purge,
+     "Throws them away. Without a member: all.",
+     {DEAD_ORDER("body"), BODY_DEAD},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/{seq}/redrive",
+     "dead",
+     admin_run_letter_redrive,
+     "Sends this one again.",
+     {PATH_LETTER},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/{seq}/purge",
+     "dead",
+     admin_run_letter_purge,
+     "Throws this one away.",
+     {PATH_LETTER},
      "object"},
     {HTTP_GET,
      "/api/v1/config",

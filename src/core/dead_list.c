@@ -4,6 +4,7 @@
 #include "core/dead.h"
 
 #include "core/control.h"
+#include "core/dead_act.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue_int.h"
@@ -74,11 +75,19 @@ static void removed(struct core *core, uint32_t at)
         blob_unref((struct blob *)(uintptr_t)e->ref);
     l->bytes -= e->size;
     core->stats.dead_listed--;
-    if (at == 0)
+    if (at < l->count / 2) { /* the shorter side moves */
+        memmove(entry_at(l, 1), entry_at(l, 0), at * sizeof *e);
         l->head++;
-    else
+    } else {
         memmove(e, e + 1, (l->count - at - 1) * sizeof *e);
+    }
     l->count--;
+}
+
+uint64_t dead_last(const struct core *core)
+{
+    const struct dead_list *l = core->dead_list;
+    return l && l->count ? entry_at(l, l->count - 1)->seq : 0;
 }
 
 /* ---- limits ---- */

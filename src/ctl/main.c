@@ -92,6 +92,35 @@ static const struct verb verbs[] = {
      ASKS,
      ctl_queue_delete,
      "End a queue that is not in the configuration, with all its messages."},
+    {{"dead", "list"},
+     "[--source S] [--reason R] [--filter EXPR] [--limit N]",
+     0,
+     0,
+     ASKS | PICK | FILTER,
+     ctl_dead_list,
+     "List dead letters, the oldest first."},
+    {{"dead", "show"},
+     "SEQ",
+     1,
+     0,
+     ASKS,
+     ctl_dead_show,
+     "Show one of them, with its properties and payload."},
+    {{"dead", "redrive"},
+     "[--source S] [--reason R] [--filter EXPR] [--limit N] [--rate N] [--dry-run]",
+     0,
+     0,
+     ASKS | PICK | FILTER | RATE | DRY_RUN,
+     ctl_dead_redrive,
+     "Send them again, to their queue or topic: all, or those that match; at most\n"
+     "--rate a second. Ending the command ends it."},
+    {{"dead", "purge"},
+     "[--source S] [--reason R] [--filter EXPR] [--limit N] [--rate N] [--dry-run]",
+     0,
+     0,
+     ASKS | PICK | FILTER | RATE | DRY_RUN,
+     ctl_dead_purge,
+     "Throw them away: all, or those that match."},
     {{"config", "check"},
      "FILE",
      1,
@@ -110,7 +139,7 @@ static const struct verb verbs[] = {
 };
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
-static const char *const later_verbs[] = {"dead", "history", "pub", "sub", "bench"};
+static const char *const later_verbs[] = {"history", "pub", "sub", "bench"};
 
 struct command {
     struct ctl ctl;

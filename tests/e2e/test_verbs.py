@@ -1,8 +1,11 @@
 """Queues, dead letters and histories by the admin listener and sluicectl: every verb, what it answers,
 and that what was answered outlives kill -9."""
+import concurrent.futures
 import json
 import os
 import re
+import socket
+import subprocess
 import time
 import urllib.parse
 
@@ -10,10 +13,12 @@ import wire
 from broker import DURABLE, Broker, BrokerCase, main, until
 from clients import publish
 from test_admin import ADMIN, OPEN, ask, get, metrics, post
-from test_ctl_broker import run
+from test_ctl_broker import SLUICECTL, run
 
 QUEUE = "queue orders\nqueue_topic orders/#\nqueue_backoff 100ms 1s\nqueue_max_deliveries 2\n"
 KEPT = DURABLE + ADMIN
+# Each message makes the one before a dead letter; log and checkpoints are small.
+SMALL = "max_inflight_messages 1000\nstore_checkpoint_size 1M\nstore_segment_size 1M\n"
 COLUMNS = ["name", "topics", "depth", "inflight", "delayed", "oldest_seconds", "consumers"]
 
 
@@ -29,6 +34,13 @@ def feed(port, topic, payloads, window=20, props=b""):
                 body = raw.expect(wire.PUBACK).body
                 reasons.append(body[2] if len(body) > 2 else 0)
     return reasons
+
+
+def overflow(port, admin, count):
+    """Makes so many dead letters of a new queue `small`."""
+    answer = post(admin, "/api/v1/queues", {"name": "small", "topics": ["small/#"], "max_messages": 1})
+    assert answer.status == 200, answer.body
+    feed(port, "small/x", [b"%d" % n for n in range(count + 1)], window=1000)
 
 
 class VerbCase(BrokerCase):
@@ -237,6 +249,296 @@ class QueuesKilled(VerbCase):
         self.assertEqual(self.json("queue", "purge", "orders"), {"name": "orders", "purged": 20000})
         self.broker.restart()
         self.assertEqual(self.queue("orders")["depth"], 0)
+
+
+class DeadCase(VerbCase):
+    """Makes dead letters."""
+
+    def reject(self, count, topic="$queue/orders", text=b"no"):
+        """Takes so many from a queue and says no."""
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("grumpy")
+            raw.subscribe((topic, 1))
+            for _ in range(count):
+                found = raw.message()
+                body = found.packet_id.to_bytes(2, "big") + b"\x99" + wire.properties(wire.reason_string(text))
+                raw.send(wire.packet(0x40, body))
+            raw.ping_until_pong()
+
+    def letters(self, **query):
+        """The list."""
+        return get(self.admin, "/api/v1/dead?" + urllib.parse.urlencode(query))
+
+    def wait_letters(self, count):
+        """Until there are so many; their list."""
+        return until(lambda: (rows := self.letters()) and len(rows) == count and rows, f"{count} letters")
+
+
+class Dead(DeadCase):
+    """list, show, redrive, purge."""
+
+    options = {"config": OPEN, "ports": 2, "shards": 3,
+               "extra": "filter big bytes > 100\nmax_inflight_messages 1000\n" + QUEUE}
+
+    def setUp(self):
+        post(self.admin, "/api/v1/dead/purge", {})
+        post(self.admin, "/api/v1/queues/orders/purge", {})
+
+    def make(self, count, topic="orders/x", queue="$queue/orders", props=b""):
+        """Letters of a queue, rejected."""
+        before = len(self.letters())
+        feed(self.broker.port, topic, [b"%d" % n for n in range(count)], props=props)
+        self.reject(count, queue)
+        self.wait_letters(before + count)
+
+    def test_list_and_show(self):
+        """The members of the contract; one whole, with a payload that is no text."""
+        props = wire.user_property("site", "paris") + wire.user_property("site", "rome")
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            raw.send(wire.publish("orders/bin", b"\xff\x00abc", qos=1, packet_id=1, props=props))
+            raw.expect(wire.PUBACK)
+        self.reject(1, text=b"out of anchovies")
+        row, = self.wait_letters(1)
+        self.assertEqual(list(row), ["seq", "time", "reason", "source", "topic", "attempts", "client", "code", "text",
+                                     "size", "redriven"])
+        self.assertEqual([row[key] for key in list(row)[2:]],
+                         ["rejected", "orders", "orders/bin", 1, "grumpy", 0x99, "out of anchovies", 5, 0])
+        self.assertRegex(row["time"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+        self.assertEqual(self.json("dead", "list"), [row])
+        whole = self.json("dead", "show", str(row["seq"]))
+        self.assertEqual({key: whole[key] for key in row}, row)
+        self.assertEqual((whole["properties"], whole["payload_base64"], whole["qos"]),
+                         ([["site", "paris"], ["site", "rome"]], "/wBhYmM=", 1))
+        self.assertNotIn("payload", whole)
+        text = self.ctl("dead", "list")
+        self.assertRegex(text, r"\A *SEQ +TIME +REASON +SOURCE +ATTEMPTS +CLIENT +CODE +SIZE +REDRIVEN +TOPIC +TEXT\n")
+        self.assertRegex(text, r"\n *\d+ +\S+Z +rejected +orders +1 +grumpy +153 +5 +0 +orders/bin +out of anchovies\n")
+        self.assertIn('payload_base64', self.ctl("dead", "show", str(row["seq"])))
+        for seq in ("1", "0", "x", "-1", "99999999999999999999"):
+            self.assertEqual(ask(self.admin, f"/api/v1/dead/{seq}").status, 404)
+        self.assertIn("there is no dead letter 1", self.ctl("dead", "show", "1", code=1))
+
+    def test_what_is_picked(self):
+        """By source, reason, filter; and a limit."""
+        self.json("queue", "create", "mails", "--topic", "mails/#")
+        self.make(6, props=wire.user_property("bytes", "500"))
+        self.make(4, "mails/x", "$queue/mails", props=wire.user_property("bytes", "5"))
+        self.assertEqual(len(self.letters()), 10)
+        for query, count in (({"source": "mails"}, 4), ({"source": "orders"}, 6), ({"source": "x"}, 0),
+                             ({"reason": "rejected"}, 10), ({"reason": "expired"}, 0), ({"filter": "bytes > 100"}, 6),
+                             ({"filter": "@big"}, 6), ({"filter": "mqtt.topic LIKE '%mails/x'"}, 4),
+                             ({"source": "orders", "filter": "mqtt.payload = '3'"}, 1),
+                             ({"filter": "`sluice-dead-client` = 'grumpy'"}, 10), ({"limit": 3}, 3)):
+            with self.subTest(query=query):
+                self.assertEqual(len(self.letters(**query)), count)
+                options = [word for key, value in query.items() for word in (f"--{key}", str(value))]
+                self.assertEqual(len(self.json("dead", "list", *options)), count)
+                if query:
+                    self.assertEqual(self.json("dead", "redrive", "--dry-run", *options),
+                                     {"matched": count, "redriven": 0, "dry_run": True})
+                    self.assertEqual(self.json("dead", "purge", "--dry-run", *options),
+                                     {"matched": count, "purged": 0, "dry_run": True})
+        self.assertEqual(len(self.letters()), 10)
+        self.assertEqual(len(self.json("dead", "list", "--limit", "5000")), 10)
+        self.assertEqual(self.ctl("dead", "purge", "--source", "mails", "--dry-run"),
+                         "4 dead letters match; none was thrown away.\n")
+        self.assertEqual(self.ctl("dead", "purge", "--source", "mails"), "4 dead letters were thrown away.\n")
+        self.assertEqual(self.json("dead", "purge", "--filter", "@big", "--limit", "2"),
+                         {"matched": 2, "purged": 2, "dry_run": False})
+        self.assertEqual([row["source"] for row in self.letters()], ["orders"] * 4)
+        self.assertEqual(self.json("dead", "purge", "--source", "mails"), {"matched": 0, "purged": 0, "dry_run": False})
+        self.assertEqual(self.ctl("dead", "redrive", "--source", "mails"), "0 dead letters were sent again.\n")
+        self.json("queue", "delete", "mails")
+
+    def test_pages(self):
+        """With a limit, by Link headers that keep what was asked for."""
+        self.make(25)
+        found, path = [], "/api/v1/dead?source=orders&limit=10&filter=" + urllib.parse.quote("NOT (mqtt.payload = '7')")
+        while path:
+            answer = ask(self.admin, path)
+            found += [row["seq"] for row in answer.json()]
+            link = answer.headers.get("Link")
+            path = link and re.fullmatch(r'<(.*)>; rel="next"', link).group(1)
+        self.assertEqual(found, sorted(set(found)))
+        self.assertEqual(len(found), 24)
+
+    def test_redrive(self):
+        """Back to its queue, which counts anew; one alone; how often it has been."""
+        self.make(5)
+        rows = self.letters()
+        self.assertEqual(post(self.admin, f"/api/v1/dead/{rows[2]['seq']}/redrive").json(),
+                         {"seq": rows[2]["seq"], "redriven": True})
+        self.assertEqual(self.drain("$queue/orders", 1), [b"2"])
+        self.assertEqual(post(self.admin, f"/api/v1/dead/{rows[3]['seq']}/purge").json(),
+                         {"seq": rows[3]["seq"], "purged": True})
+        for verb in ("purge", "redrive"):
+            answer = post(self.admin, f"/api/v1/dead/{rows[3]['seq']}/{verb}")
+            self.assertEqual((answer.status, answer.json()["error"]), (404, "no-such-letter"))
+        self.assertEqual(self.json("dead", "redrive"), {"matched": 3, "redriven": 3, "dry_run": False})
+        self.reject(3)
+        self.assertEqual({(row["attempts"], row["redriven"]) for row in self.wait_letters(3)}, {(1, 1)})
+        self.assertEqual(self.ctl("dead", "redrive", "--limit", "1"), "1 dead letters were sent again.\n")
+        self.assertEqual(self.drain("$queue/orders", 1), [b"0"])
+        self.broker.wait_log(r"Admin: anonymous \(127\.0\.0\.1:\d+\) has sent again 3 dead letters\.")
+
+    def test_a_queue_that_is_no_more(self):
+        """It stays in the list, or is there again; exit code 1 when the broker knows at once."""
+        self.json("queue", "create", "brief", "--topic", "brief/#")
+        self.make(2, "brief/x", "$queue/brief")
+        self.json("queue", "delete", "brief")
+        done = post(self.admin, "/api/v1/dead/redrive", {"source": "brief"}).json()
+        self.assertEqual(done["matched"], 2)
+        rows = until(lambda: len(rows := self.letters(source="brief")) == 2 and rows, "both are there")
+        if done["redriven"] == 0: # the list and the queue's owner are one shard
+            self.assertIn("were not", self.ctl("dead", "redrive", "--source", "brief", code=1))
+            self.assertEqual(post(self.admin, f"/api/v1/dead/{rows[0]['seq']}/redrive").status, 409)
+
+    def test_plain_sources(self):
+        """Of a client, by max_deliveries or a refusal: to the original topic."""
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("client/1", props=wire.session_expiry(60))
+            raw.subscribe(("plain/#", 1))
+            publish(self.broker.port, "-t", "plain/a", "-m", "hello", "-q", "1")
+            raw.send(wire.ack(wire.PUBACK, raw.message().packet_id, 0x83))
+            row, = self.wait_letters(1)
+            self.assertEqual((row["source"], row["reason"], row["topic"], row["code"]),
+                             ("client/1", "rejected", "plain/a", 0x83))
+            self.assertEqual(self.json("dead", "redrive", "--source", "client/1")["redriven"], 1)
+            found = raw.acked()
+            self.assertEqual((found.topic, found.payload), ("plain/a", b"hello"))
+
+    def test_what_is_wrong(self):
+        """400 with what and where; exit codes 1 and 2; nothing is done."""
+        self.make(1)
+        for body, part in (({"filter": "a ="}, "column 4"), ({"filter": "@none"}, "column"), ({"reason": "tired"}, "one of"),
+                           ({"limit": 0}, "limit"), ({"limit": "1"}, "limit"), ({"rate": 0.5}, "rate"),
+                           ({"rate": 1000001}, "rate"), ({"dry_run": 1}, "dry_run"), ({"sources": "x"}, "not known"),
+                           ({"source": ""}, "source"), ({"source": 1}, "source")):
+            for verb in ("redrive", "purge"):
+                self.assertIn(part, self.refused(f"/api/v1/dead/{verb}", body, 400), body)
+        for query, part in (({"filter": "a ="}, "column 4"), ({"reason": "x"}, "one of"), ({"source": ""}, "source"),
+                            ({"limit": 0}, "limit"), ({"after": "x"}, "after"), ({"after": "0.x"}, "after")):
+            answer = ask(self.admin, "/api/v1/dead?" + urllib.parse.urlencode(query))
+            self.assertEqual(answer.status, 400)
+            self.assertIn(part, answer.json()["detail"])
+        self.assertIn("column 4", self.ctl("dead", "list", "--filter", "a =", code=1))
+        self.assertIn("column 4", self.ctl("dead", "purge", "--filter", "a =", code=1))
+        self.assertIn("one of", self.ctl("dead", "redrive", "--reason", "x", code=1))
+        for words in (["--limit", "0"], ["--rate", "x"], ["--limit", "-1"], ["--rate", "1.5"]):
+            self.assertIn("at least 1", self.ctl("dead", "redrive", *words, code=2))
+        self.assertIn("not for", self.ctl("dead", "list", "--rate", "1", code=2))
+        self.assertEqual(len(self.letters()), 1)
+
+    def test_rate(self):
+        """So many a second, no faster; others are answered meanwhile; who goes away has stopped it."""
+        self.make(60)
+        start = time.monotonic()
+        self.assertEqual(self.json("dead", "redrive", "--limit", "20", "--rate", "20")["redriven"], 20)
+        took = time.monotonic() - start
+        self.assertGreater(took, 0.9)
+        self.assertLess(took, 10)
+        left = len(self.letters())
+        with socket.create_connection(("127.0.0.1", self.admin)) as sock:
+            body = b'{"rate":10}'
+            sock.sendall(b"POST /api/v1/dead/purge HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                         b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            until(lambda: len(self.letters()) < left, "it has begun")
+        self.broker.wait_log(r"has thrown away \d+ dead letters")
+        left = len(self.letters())
+        self.assertGreater(left, 0)
+        time.sleep(0.3) # three would have gone
+        self.assertEqual(len(self.letters()), left)
+
+
+class DeadKilled(DeadCase):
+    """What was answered is on disk, and checkpoints lose no letter."""
+
+    options = {"config": KEPT, "extra": SMALL + QUEUE, "ports": 2, "shards": 3}
+
+    def setUp(self):
+        post(self.admin, "/api/v1/dead/purge", {})
+        post(self.admin, "/api/v1/queues/orders/purge", {})
+
+    def test_kill_9_at_once(self):
+        """After redrive, after purge."""
+        feed(self.broker.port, "orders/x", [b"%d" % n for n in range(300)], window=100)
+        self.reject(300)
+        rows = self.wait_letters(300)
+        self.broker.restart()
+        self.assertEqual(self.letters(), rows)
+        self.assertEqual(self.json("dead", "redrive", "--limit", "100")["redriven"], 100)
+        self.broker.restart()
+        self.assertEqual(self.letters(), rows[100:])
+        self.assertEqual(self.queue("orders")["depth"], 100)
+        self.assertEqual(self.json("dead", "purge", "--limit", "150")["purged"], 150)
+        self.broker.restart()
+        self.assertEqual(self.letters(), rows[250:])
+        self.assertEqual(post(self.admin, f"/api/v1/dead/{rows[299]['seq']}/redrive").status, 200)
+        self.broker.restart()
+        self.assertEqual(self.letters(), rows[250:299])
+        self.assertEqual(self.queue("orders")["depth"], 101)
+        self.assertEqual({int(payload) for payload in self.drain("$queue/orders", 101)}, set(range(100)) | {299})
+
+    def test_checkpoints_lose_no_letter(self):
+        """While letters go, at the front and in the middle, the others are written to checkpoints, and the
+        broker dies: those that nobody has thrown away are there."""
+        overflow(self.broker.port, self.admin, 30000)
+        others = sum("3" not in str(n) for n in range(30000))
+        for _ in range(4):
+            with subprocess.Popen([SLUICECTL, "--url", f"http://127.0.0.1:{self.admin}", "dead", "purge", "--rate", "9000",
+                                   "--filter", "mqtt.payload LIKE '%3%'"], stderr=subprocess.PIPE) as process:
+                for _ in range(4): # what fills the log
+                    feed(self.broker.port, "orders/x", [b"x" * 4000] * 200, window=200)
+                self.broker.restart()
+                process.stderr.read()
+            found = post(self.admin, "/api/v1/dead/redrive", {"dry_run": True,
+                                                              "filter": "NOT (mqtt.payload LIKE '%3%')"}).json()
+            self.assertEqual(found["matched"], others)
+
+
+class DeadMany(DeadCase):
+    """A hundred thousand letters hold up nobody."""
+
+    options = {"config": KEPT, "extra": SMALL, "ports": 2, "shards": 2}
+
+    def watch(self, what):
+        """Does it while somebody else is served; the longest that a PING took."""
+        with concurrent.futures.ThreadPoolExecutor(1) as pool, wire.Raw(self.broker.port) as one, \
+                wire.Raw(self.broker.port) as two:
+            one.connected("watch-1")
+            two.connected("watch-22") # on both shards, as like as not
+            worst, job = 0, pool.submit(what)
+            while not job.done():
+                for raw in (one, two):
+                    start = time.monotonic()
+                    raw.ping_until_pong()
+                    worst = max(worst, time.monotonic() - start)
+            return job.result(), worst
+
+    def test_list_redrive_and_purge(self):
+        """Each whole, within its time."""
+        overflow(self.broker.port, self.admin, 100000)
+        found, worst = self.watch(lambda: self.json("dead", "list"))
+        self.assertEqual((len(found), len({row["seq"] for row in found})), (100000, 100000))
+        self.assertLess(worst, 1)
+        self.json("queue", "delete", "small")
+        self.json("queue", "create", "small", "--topic", "elsewhere", "--max-messages", "0")
+        start = time.monotonic()
+        found, worst = self.watch(lambda: self.json("dead", "redrive", "--rate", "20000", "--limit", "40000"))
+        self.assertEqual(found["redriven"], 40000)
+        self.assertGreater(time.monotonic() - start, 1.9)
+        self.assertLess(worst, 1)
+        found, worst = self.watch(lambda: self.json("dead", "purge", "--filter", "mqtt.payload LIKE '%7'"))
+        self.assertEqual(found["purged"], 6000)
+        self.assertLess(worst, 1)
+        self.broker.restart()
+        self.assertEqual((self.queue("small")["depth"], len(self.json("dead", "list"))), (40000, 54000))
+        found, worst = self.watch(lambda: self.json("dead", "redrive"))
+        self.assertEqual(found["redriven"], 54000)
+        self.assertLess(worst, 1)
+        self.broker.restart()
+        self.assertEqual((self.queue("small")["depth"], self.json("dead", "list")), (94000, []))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "src/admin_int.h"
 
@@ -157,6 +158,9 @@ static void paths_find_their_route(void **state)
         {HTTP_POST, "/api/v1/queues/a/purge", "/api/v1/queues/{name}/purge", "a",
          "GET, HEAD, POST"},
         {HTTP_POST, "/api/v1/queues/purge", NULL, "", "GET, HEAD"},
+        {HTTP_GET, "/api/v1/dead/12", "/api/v1/dead/{seq}", "12", "GET, HEAD"},
+        {HTTP_POST, "/api/v1/dead/purge", "/api/v1/dead/purge", "", "GET, HEAD, POST"},
+        {HTTP_POST, "/api/v1/dead/12/purge", "/api/v1/dead/{seq}/purge", "12", "GET, HEAD, POST"},
         {HTTP_GET, "/api/v1/openapi.json", "/api/v1/openapi.json", "", "GET, HEAD"},
         {HTTP_GET, "", NULL, "", NULL},
     };
@@ -227,6 +231,49 @@ static void numbers_are_digits_up_to_a_limit(void **state)
     assert_false(guard_number(text("99999999999999999999"), UINT64_MAX, &v));
 }
 
+static void a_payload_is_text_or_base64(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *text, *base64; /* of RFC 4648 section 10, and others */
+    } rows[] = {
+        {"", 0, "", NULL},
+        {"f\xc3\xbc", 3, "f\xc3\xbc", NULL},
+        {"\xff", 1, NULL, "/w=="},
+        {"\xff\xfe", 2, NULL, "//4="},
+        {"\xff\xfe\xfd", 3, NULL, "//79"},
+        {"foo\0", 4, NULL, "Zm9vAA=="},
+        {"fooba\xff", 6, NULL, "Zm9vYmH/"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        json_t *j = json_object();
+        admin_set_message(j, (struct bytes){0}, bytes_of(rows[i].bytes, rows[i].n), NULL);
+        const char *plain = json_string_value(json_object_get(j, "payload")),
+                   *base64 = json_string_value(json_object_get(j, "payload_base64"));
+        assert_string_equal(plain ? plain : "none", rows[i].text ? rows[i].text : "none");
+        assert_string_equal(base64 ? base64 : "none", rows[i].base64 ? rows[i].base64 : "none");
+        json_decref(j);
+    }
+}
+
+static bool is_b(struct bytes name) { return bytes_eq(name, text("b")); }
+
+static void properties_are_pairs_in_their_order(void **state)
+{
+    (void)state;
+    static const char props[] = "\x26\0\1a\0\1x\x03\0\1t\x26\0\1b\0\1y\x09\0\1\xff\x26\0\1a\0\0";
+    struct bytes all = bytes_of(props, sizeof props - 1);
+    json_t *j = json_object();
+    admin_set_message(j, all, text("p"), is_b);
+    char *out = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(out, "{\"content_type\":\"t\",\"correlation_data_base64\":\"/w==\","
+                             "\"payload\":\"p\",\"properties\":[[\"a\",\"x\"],[\"a\",\"\"]]}");
+    free(out);
+    json_decref(j);
+}
+
 static void text_for_queries_is_escaped(void **state)
 {
     (void)state;
@@ -250,6 +297,8 @@ int main(void)
         cmocka_unit_test(queries_have_names_and_values),
         cmocka_unit_test(numbers_are_digits_up_to_a_limit),
         cmocka_unit_test(text_for_queries_is_escaped),
+        cmocka_unit_test(a_payload_is_text_or_base64),
+        cmocka_unit_test(properties_are_pairs_in_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
