@@ -45,11 +45,15 @@ static int put_json(const char *text, size_t n, void *out)
     return buf_append(out, bytes_of(text, n)) < 0 ? -1 : 0;
 }
 
+int admin_json_append(struct buf *out, const json_t *json)
+{
+    return json_dump_callback(json, put_json, out, JSON_COMPACT) == 0 ? 0 : E_NOMEM;
+}
+
 void call_reply_json(struct call *c, unsigned status, json_t *json)
 {
     struct buf out = {0};
-    bool ok = json && json_dump_callback(json, put_json, &out, JSON_COMPACT) == 0 &&
-              buf_append(&out, bytes_str("\n")) == 0;
+    bool ok = json && admin_json_append(&out, json) == 0 && buf_append(&out, bytes_str("\n")) == 0;
     json_decref(json);
     if (ok)
         call_reply(c, status, "application/json", buf_view(&out));

@@ -136,6 +136,8 @@ struct call {
 /* Answers, and the call is over. */
 void call_reply(struct call *c, unsigned status, const char *type, struct bytes body);
 void call_reply_json(struct call *c, unsigned status, json_t *json); /* takes json, NULL: 503 */
+/* Appends it to out, on one line.  E_NOMEM. */
+MUST_USE int admin_json_append(struct buf *out, const json_t *json);
 /* {"error": code, "detail": "..."} */
 void call_fail(struct call *c, unsigned status, const char *error, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
@@ -215,6 +217,8 @@ void admin_run_dead_redrive(struct call *c);
 void admin_run_dead_purge(struct call *c);
 void admin_run_letter_redrive(struct call *c);
 void admin_run_letter_purge(struct call *c);
+void admin_run_history(struct call *c);
+void admin_run_history_read(struct call *c);
 void admin_no_queue(struct call *c, struct bytes name); /* 404 */
 
 #endif

@@ -229,11 +229,6 @@ static bool get_cursor(struct listing *l, struct bytes text, unsigned shards)
 
 /* ---- answers ---- */
 
-static int put_json(const char *text, size_t n, void *out)
-{
-    return buf_append(out, bytes_of(text, n)) < 0 ? -1 : 0;
-}
-
 /* The page's rows behind those that wait already. */
 static int take_page(struct listing *l)
 {
@@ -242,8 +237,7 @@ static int take_page(struct listing *l)
     for (unsigned i = 0; rc == 0 && i < l->rows; i++) {
         json_t *row = l->kind->row(&at, l->shard);
         rc = buf_append(&l->json, bytes_str(l->listed++ ? ",\n" : "["));
-        if (row == NULL || (rc == 0 && json_dump_callback(row, put_json, &l->json, JSON_COMPACT)))
-            rc = E_NOMEM;
+        if (row == NULL || (rc == 0 && admin_json_append(&l->json, row) < 0)) rc = E_NOMEM;
         json_decref(row);
     }
     l->page.head = l->page.tail = 0;

@@ -46,6 +46,8 @@ int ctl_dead_list(const struct ctl *ctl);
 int ctl_dead_show(const struct ctl *ctl);
 int ctl_dead_redrive(const struct ctl *ctl);
 int ctl_dead_purge(const struct ctl *ctl);
+int ctl_history_list(const struct ctl *ctl);
+int ctl_history_read(const struct ctl *ctl);
 /* With options of its own: all words behind the verb. */
 int ctl_passwd(unsigned count, char **words);
 int ctl_filter(unsigned count, char **words);

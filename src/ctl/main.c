@@ -121,6 +121,21 @@ static const struct verb verbs[] = {
      ASKS | PICK | FILTER | RATE | DRY_RUN,
      ctl_dead_purge,
      "Throw them away: all, or those that match."},
+    {{"history", "list"},
+     "",
+     0,
+     0,
+     ASKS,
+     ctl_history_list,
+     "List the histories that are configured, and what they hold."},
+    {{"history", "read"},
+     "FILTER [--from WHEN] [--to WHEN] [--filter EXPR]",
+     1,
+     0,
+     ASKS | SPAN | FILTER,
+     ctl_history_read,
+     "Print what was published, as it comes; WHEN is as behind $replay/: earliest, -15m,\n"
+     "a time, seq:N, last:N."},
     {{"config", "check"},
      "FILE",
      1,
@@ -139,7 +154,7 @@ static const struct verb verbs[] = {
 };
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
-static const char *const later_verbs[] = {"history", "pub", "sub", "bench"};
+static const char *const later_verbs[] = {"pub", "sub", "bench"};
 
 struct command {
     struct ctl ctl;

@@ -43,6 +43,20 @@ def overflow(port, admin, count):
     feed(port, "small/x", [b"%d" % n for n in range(count + 1)], window=1000)
 
 
+def served(port, what):
+    """Does it while others are served; what it returns, and the longest that a PING took."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, wire.Raw(port) as one, wire.Raw(port) as two:
+        one.connected("watch-1")
+        two.connected("watch-22") # on both shards, as like as not
+        worst, job = 0, pool.submit(what)
+        while not job.done():
+            for raw in (one, two):
+                start = time.monotonic()
+                raw.ping_until_pong()
+                worst = max(worst, time.monotonic() - start)
+        return job.result(), worst
+
+
 class VerbCase(BrokerCase):
     """Asks by HTTP and by sluicectl."""
 
@@ -502,43 +516,187 @@ class DeadMany(DeadCase):
 
     options = {"config": KEPT, "extra": SMALL, "ports": 2, "shards": 2}
 
-    def watch(self, what):
-        """Does it while somebody else is served; the longest that a PING took."""
-        with concurrent.futures.ThreadPoolExecutor(1) as pool, wire.Raw(self.broker.port) as one, \
-                wire.Raw(self.broker.port) as two:
-            one.connected("watch-1")
-            two.connected("watch-22") # on both shards, as like as not
-            worst, job = 0, pool.submit(what)
-            while not job.done():
-                for raw in (one, two):
-                    start = time.monotonic()
-                    raw.ping_until_pong()
-                    worst = max(worst, time.monotonic() - start)
-            return job.result(), worst
-
     def test_list_redrive_and_purge(self):
         """Each whole, within its time."""
         overflow(self.broker.port, self.admin, 100000)
-        found, worst = self.watch(lambda: self.json("dead", "list"))
+        found, worst = served(self.broker.port, lambda: self.json("dead", "list"))
         self.assertEqual((len(found), len({row["seq"] for row in found})), (100000, 100000))
         self.assertLess(worst, 1)
         self.json("queue", "delete", "small")
         self.json("queue", "create", "small", "--topic", "elsewhere", "--max-messages", "0")
         start = time.monotonic()
-        found, worst = self.watch(lambda: self.json("dead", "redrive", "--rate", "20000", "--limit", "40000"))
+        found, worst = served(self.broker.port, lambda: self.json("dead", "redrive", "--rate", "20000", "--limit", "40000"))
         self.assertEqual(found["redriven"], 40000)
         self.assertGreater(time.monotonic() - start, 1.9)
         self.assertLess(worst, 1)
-        found, worst = self.watch(lambda: self.json("dead", "purge", "--filter", "mqtt.payload LIKE '%7'"))
+        found, worst = served(self.broker.port, lambda: self.json("dead", "purge", "--filter", "mqtt.payload LIKE '%7'"))
         self.assertEqual(found["purged"], 6000)
         self.assertLess(worst, 1)
         self.broker.restart()
         self.assertEqual((self.queue("small")["depth"], len(self.json("dead", "list"))), (40000, 54000))
-        found, worst = self.watch(lambda: self.json("dead", "redrive"))
+        found, worst = served(self.broker.port, lambda: self.json("dead", "redrive"))
         self.assertEqual(found["redriven"], 54000)
         self.assertLess(worst, 1)
         self.broker.restart()
         self.assertEqual((self.queue("small")["depth"], self.json("dead", "list")), (94000, []))
+
+
+HISTORIES = "filter hot temp > 30\nhistory sensors/#\nhistory_max_age 1h\nhistory_max_bytes 64M\nhistory logs/+\n" \
+            "history_max_per_topic 3\nmax_inflight_messages 1000\n"
+
+
+class HistoryCase(VerbCase):
+    """Reads histories."""
+
+    def read(self, topic, **query):
+        """The messages."""
+        return get(self.admin, "/api/v1/history/read?" + urllib.parse.urlencode({"filter": topic, **query}))
+
+    def payloads(self, topic, **query):
+        """Their payloads."""
+        return [row["payload"] for row in self.read(topic, **query)]
+
+
+class History(HistoryCase):
+    """list and read, of one in memory."""
+
+    options = {"config": OPEN, "ports": 2, "shards": 3, "extra": HISTORIES}
+
+    def test_list(self):
+        """What is configured and what it holds."""
+        self.assertEqual([row["filter"] for row in self.json("history", "list")], ["sensors/#", "logs/+"])
+        feed(self.broker.port, "sensors/list/a", [b"12345"] * 3)
+        row = until(lambda: (row := get(self.admin, "/api/v1/history")[0])["messages"] >= 3 and row, "they are counted")
+        self.assertEqual(list(row), ["filter", "messages", "bytes", "max_age_seconds", "max_bytes", "max_per_topic",
+                                     "oldest", "newest", "first_seq", "last_seq"])
+        self.assertEqual((row["max_age_seconds"], row["max_bytes"], row["max_per_topic"]), (3600, 64 << 20, 0))
+        found = self.read("sensors/#")
+        self.assertEqual((row["oldest"], row["first_seq"], row["newest"], row["last_seq"]),
+                         (found[0]["ts"], found[0]["seq"], found[-1]["ts"], found[-1]["seq"]))
+        self.assertRegex(self.ctl("history", "list"), r"\AFILTER +MESSAGES +BYTES +OLDEST +NEWEST +FIRST +LAST +MAX-AGE "
+                                                      r"+MAX-BYTES +PER-TOPIC\nsensors/# +\d+ +\d+ +\S+Z +\S+Z")
+
+    def test_a_message(self):
+        """Its members; a payload that is no text."""
+        props = wire.user_property("temp", "31") + b"\x03" + wire.text("text/plain") + wire.user_property("temp", "2")
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            raw.send(wire.publish("sensors/one", b"warm", qos=1, packet_id=1, retain=True, props=props),
+                     wire.publish("sensors/one", b"\xff\xfe", qos=0))
+            raw.expect(wire.PUBACK)
+            raw.ping_until_pong()
+        first, second = self.read("sensors/one")
+        self.assertEqual(list(first), ["seq", "ts", "topic", "qos", "retain", "content_type", "properties", "payload"])
+        self.assertEqual([first[key] for key in list(first)[2:]],
+                         ["sensors/one", 1, True, "text/plain", [["temp", "31"], ["temp", "2"]], "warm"])
+        self.assertEqual((second["payload_base64"], second["qos"], second["retain"]), ("//4=", 0, False))
+        self.assertLess(first["seq"], second["seq"])
+        self.assertRegex(first["ts"], r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")
+        self.assertEqual(self.json("history", "read", "sensors/one"), [first, second])
+        self.assertRegex(self.ctl("history", "read", "sensors/one"),
+                         r"\A *SEQ +TIME +QOS +TOPIC +PAYLOAD\n *\d+ +\S+Z +1 +sensors/one +warm\n *\d+ +\S+Z +0 +sensors/one +-\n\Z")
+        with wire.Raw(self.broker.port) as raw: # a replay tells the same
+            raw.connected("")
+            raw.subscribe(("$replay/earliest/sensors/one", 1))
+            found = raw.acked()
+            self.assertIn(b"sluice-seq" + wire.text(str(first["seq"])), found.properties)
+            self.assertIn(b"sluice-ts" + wire.text(first["ts"]), found.properties)
+
+    def test_spans(self):
+        """From and to, by number and by time; the last of each topic."""
+        for topic in ("sensors/span/a", "sensors/span/b"):
+            feed(self.broker.port, topic, [b"%d" % n for n in range(5)])
+        rows = self.read("sensors/span/#")
+        self.assertEqual([(row["topic"][-1], row["payload"]) for row in rows],
+                         [(topic, str(n)) for topic in "ab" for n in range(5)])
+        third = rows[3]
+        self.assertEqual(self.read("sensors/span/+", **{"from": f"seq:{third['seq']}"}), rows[3:])
+        self.assertEqual(self.read("sensors/span/+", to=f"seq:{third['seq']}"), rows[:4])
+        self.assertEqual(self.read("sensors/span/+", **{"from": f"seq:{third['seq']}", "to": f"seq:{third['seq']}"}), [third])
+        self.assertEqual(self.read("sensors/span/+", **{"from": "last:1"}), [rows[4], rows[9]])
+        self.assertEqual(self.read("sensors/span/a", **{"from": "last:2"}), rows[3:5])
+        self.assertEqual(self.read("sensors/span/#", **{"from": "-10m"}), rows)
+        self.assertEqual(self.read("sensors/span/#", **{"from": "latest"}), [])
+        self.assertEqual(self.read("sensors/span/#", to="-10m"), [])
+        self.assertEqual(self.read("sensors/span/#", **{"from": rows[0]["ts"], "to": rows[-1]["ts"]}), rows)
+        self.assertEqual(self.read("sensors/span/#", limit=3), rows[:3])
+        self.assertEqual(self.json("history", "read", "sensors/span/#", "--from", f"seq:{third['seq']}", "--to",
+                                   f"seq:{rows[6]['seq']}"), rows[3:7])
+
+    def test_where(self):
+        """The filters of subscriptions, and a name of the configuration."""
+        for n in range(40):
+            publish(self.broker.port, "-V", "5", "-t", "sensors/where", "-m", str(n), "-D", "publish", "user-property",
+                    "temp", str(n))
+        self.assertEqual(self.payloads("sensors/where", where="temp > 37"), ["38", "39"])
+        self.assertEqual(self.payloads("sensors/where", where="@hot"), [str(n) for n in range(31, 40)])
+        self.assertEqual([row["payload"] for row in self.json("history", "read", "sensors/where", "--filter",
+                                                              "mqtt.payload = '7'")], ["7"])
+
+    def test_the_last_of_a_topic(self):
+        """history_max_per_topic holds."""
+        feed(self.broker.port, "logs/a", [b"%d" % n for n in range(9)])
+        self.assertEqual(self.payloads("logs/a"), ["6", "7", "8"])
+        self.assertEqual(self.payloads("logs/#", **{"from": "last:1"}), ["8"])
+
+    def test_what_is_wrong(self):
+        """400 with what and where, 404; exit codes 1 and 2."""
+        for query, part in (({"from": "yesterday"}, "RFC 3339"), ({"to": "x"}, "RFC 3339"), ({"where": "a ="}, "column 4"),
+                            ({"where": "@none"}, "column"), ({"filter": "a/#/b"}, "topic filter"), ({"limit": "0"}, "limit"),
+                            ({"from": "-1m", "to": "-2m"}, "ends before"), ({"from": "last:0"}, "expected"),
+                            ({"from": "last:2", "to": "-1m"}, "no end"), ({"from": "2100-01-01T00:00:00Z"}, "future")):
+            answer = ask(self.admin, "/api/v1/history/read?" + urllib.parse.urlencode({"filter": "sensors/#", **query}))
+            self.assertEqual(answer.status, 400, query)
+            self.assertIn(part, answer.json()["detail"])
+        answer = ask(self.admin, "/api/v1/history/read?filter=none/%23")
+        self.assertEqual((answer.status, answer.json()["error"]), (404, "no-such-history"))
+        self.assertIn("there is no history of 'none'", self.ctl("history", "read", "none", code=1))
+        self.assertIn("column 4", self.ctl("history", "read", "sensors/#", "--filter", "a =", code=1))
+        self.assertIn("use: ", self.ctl("history", "read", code=2))
+        self.assertIn("not for", self.ctl("history", "list", "--from", "-1h", code=2))
+
+
+class HistoryMany(HistoryCase):
+    """A long history on disk: streams that are bounded, for who reads slowly and for who goes away."""
+
+    options = {"config": KEPT, "ports": 2, "shards": 2, "extra": HISTORIES + "store_segment_size 1M\n",
+               "asan": "quarantine_size_mb=1"}
+    count = 60000
+
+    def test_a_long_one(self):
+        """Whole, in order, while others are served; over a restart; by somebody slow."""
+        feed(self.broker.port, "sensors/long", [b"%d" % n for n in range(self.count)], window=1000)
+        found, worst = served(self.broker.port, lambda: self.payloads("sensors/#"))
+        self.assertEqual(found, [str(n) for n in range(self.count)])
+        self.assertLess(worst, 1)
+        until(lambda: get(self.admin, "/api/v1/history")[0]["messages"] == self.count, "they are counted")
+        row = get(self.admin, "/api/v1/history")[0]
+        rows = self.read("sensors/long")
+        self.assertEqual((row["first_seq"], row["last_seq"]), (rows[0]["seq"], rows[-1]["seq"]))
+        self.broker.restart()
+        self.assertEqual(get(self.admin, "/api/v1/history")[0], row)
+        self.assertEqual(self.read("sensors/long"), rows)
+        before = self.broker.resident_kib()
+        path = b"GET /api/v1/history/read?filter=sensors/%23 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        socks = []
+        for _ in range(20): # who ask, and do not read
+            sock = socket.create_connection(("127.0.0.1", self.admin))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.sendall(path)
+            socks.append(sock)
+        found, worst = served(self.broker.port, lambda: self.payloads("sensors/#", **{"from": "last:5"}))
+        self.assertEqual(found, [str(n) for n in range(self.count)][-5:])
+        self.assertLess(worst, 1)
+        self.assertLess(self.broker.resident_kib() - before, 60 * 1024) # 20 answers have 200 MB
+        for sock in socks:
+            sock.close()
+        self.assertEqual(len(self.payloads("sensors/#", limit=7)), 7)
+
+    def test_large_messages(self):
+        """Each larger than a page."""
+        feed(self.broker.port, "logs/large", [bytes([65 + n]) * 1000000 for n in range(3)], window=1)
+        self.assertEqual([(row["payload"][0], len(row["payload"])) for row in self.read("logs/large")],
+                         [("A", 1000000), ("B", 1000000), ("C", 1000000)])
 
 
 if __name__ == "__main__":

@@ -161,6 +161,7 @@ static void paths_find_their_route(void **state)
         {HTTP_GET, "/api/v1/dead/12", "/api/v1/dead/{seq}", "12", "GET, HEAD"},
         {HTTP_POST, "/api/v1/dead/purge", "/api/v1/dead/purge", "", "GET, HEAD, POST"},
         {HTTP_POST, "/api/v1/dead/12/purge", "/api/v1/dead/{seq}/purge", "12", "GET, HEAD, POST"},
+        {HTTP_GET, "/api/v1/history/read", "/api/v1/history/read", "", "GET, HEAD"},
         {HTTP_GET, "/api/v1/openapi.json", "/api/v1/openapi.json", "", "GET, HEAD"},
         {HTTP_GET, "", NULL, "", NULL},
     };
