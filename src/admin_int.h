@@ -189,6 +189,8 @@ struct admin_figures { /* counters and gauges, as metrics_add() wants them */
 };
 void admin_gather(struct call *c, void (*done)(struct call *c));
 const struct admin_figures *admin_sum(const struct call *c); /* in done(): of all shards */
+/* Appends name="value", escaped.  E_NOMEM. */
+MUST_USE int metrics_put_label(struct buf *out, const char *name, struct bytes value);
 /* The first counter that /metrics does not have, counted from 1; 0: none is missing. */
 size_t admin_figures_missing(void);
 

@@ -176,8 +176,10 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */
     uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
     uint64_t dead_letters, dead_lost;     /* published; could not be */
-    uint64_t delayed;                     /* gauge: messages that wait for their time */
-    uint64_t dead_listed, dead_trimmed;   /* gauge: in the list; gone for its limits */
+    uint64_t dead_attempts, dead_rejected, dead_expired, dead_overflow, dead_too_large,
+        dead_session_expired;           /* of those published: enum dead_reason, in its order */
+    uint64_t delayed;                   /* gauge: messages that wait for their time */
+    uint64_t dead_listed, dead_trimmed; /* gauge: in the list; gone for its limits */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on

@@ -275,6 +275,15 @@ static void properties_are_pairs_in_their_order(void **state)
     json_decref(j);
 }
 
+static void labels_are_escaped(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    assert_int_equal(metrics_put_label(&out, "queue", text("a\"b\\c\nd/\xc3\xa4")), 0);
+    assert_true(bytes_eq(buf_view(&out), text("queue=\"a\\\"b\\\\c\\nd/\xc3\xa4\"")));
+    buf_fini(&out);
+}
+
 static void text_for_queries_is_escaped(void **state)
 {
     (void)state;
@@ -297,6 +306,7 @@ int main(void)
         cmocka_unit_test(every_counter_has_a_metric),
         cmocka_unit_test(queries_have_names_and_values),
         cmocka_unit_test(numbers_are_digits_up_to_a_limit),
+        cmocka_unit_test(labels_are_escaped),
         cmocka_unit_test(text_for_queries_is_escaped),
         cmocka_unit_test(a_payload_is_text_or_base64),
         cmocka_unit_test(properties_are_pairs_in_their_order),
