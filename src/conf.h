@@ -82,6 +82,8 @@ struct conf {
     bool set_tcp_nodelay;
     uint32_t websockets_headers_size; /* bytes of a request's head */
     uint32_t sys_interval_s;          /* 0 = no $SYS */
+    uint32_t alarm_dead_letters;      /* new ones in that time; 0 = no alarm */
+    uint32_t alarm_queue_age_s;       /* 0 = no alarm */
     char *pid_file, *user;            /* or NULL */
     bool persistence;
     char *persistence_location; /* or NULL: the working folder */

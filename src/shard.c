@@ -532,7 +532,7 @@ void shards_stop(struct shard_set *set)
 static void shard_fini(struct shard *s)
 {
     if (s->core) { /* the threads have ended: what was posted last is for us to take */
-        tasks_run(s);
+        while (atomic_load(&s->tasks)) tasks_run(s); /* some go on in pieces */
         promises_run(s, true);
         conns_free(&s->fresh);
         conns_free(&s->conns);

@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -215,6 +216,43 @@ class Queues(VerbCase):
         self.assertLessEqual({f"page-{i}" for i in range(12)}, set(found))
         for i in range(12):
             self.json("queue", "delete", f"page-{i}")
+
+    def test_metrics(self):
+        """Of each queue and its consumers, with names of any kind."""
+        name = 'm"\\x ä'
+        shown = name.replace("\\", "\\\\").replace('"', '\\"')
+        self.json("queue", "create", name, "--topic", "metrics/#", "--backoff", "10ms 10ms", "--max-deliveries", "2")
+        feed(self.broker.port, "metrics/x", [b"x"] * 5)
+
+        def figures():
+            found = metrics(ask(self.admin, "/metrics").body.decode())
+            start = f'{{queue="{shown}"'
+            return {key.replace(start, "{").replace("{,", "{").replace("{}", "").removeprefix("sluice_queue_"): value
+                    for key, value in found.items() if start in key}
+
+        found = figures()
+        self.assertEqual([found[key] for key in ("depth", "ready", "received_total", "delivered_total", "consumers")],
+                         [5, 5, 5, 0, 0])
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected('lag"1', props=wire.u16_property(0x21, 3))
+            raw.subscribe((f"$queue/{name}", 1))
+            raw.send(wire.ack(wire.PUBACK, raw.message().packet_id, 0x99))
+            raw.send(wire.ack(wire.PUBACK, raw.message().packet_id, 0x80))
+            for _ in range(3):
+                raw.message()
+            until(lambda: figures()["inflight"] == 3, "three are with it")
+            found = figures()
+            self.assertEqual((found['consumer_inflight{client="lag\\"1"}'], found['consumer_window{client="lag\\"1"}']),
+                             (3, 3))
+            self.assertEqual((found['dead_letters_total{reason="rejected"}'], found['redelivered_total{cause="nack"}'],
+                              found["consumers"]), (1, 1, 1))
+        until(lambda: figures()['redelivered_total{cause="disconnect"}'] == 3, "they come back")
+        total = metrics(ask(self.admin, "/metrics").body.decode())
+        self.assertEqual(sum(value for key, value in total.items()
+                             if key.startswith('sluice_dead_letters_by_reason_total{reason="rejected"')), 1)
+        self.assertEqual(total["sluice_queues"], len(self.json("queue", "list")))
+        self.json("queue", "delete", name)
+        self.assertEqual(figures(), {})
 
     def test_log_lines(self):
         """Who has done what."""
@@ -697,6 +735,106 @@ class HistoryMany(HistoryCase):
         feed(self.broker.port, "logs/large", [bytes([65 + n]) * 1000000 for n in range(3)], window=1)
         self.assertEqual([(row["payload"][0], len(row["payload"])) for row in self.read("logs/large")],
                          [("A", 1000000), ("B", 1000000), ("C", 1000000)])
+
+
+class Sys(DeadCase):
+    """$SYS of queues and dead letters, and the alarms."""
+
+    options = {"config": OPEN, "ports": 2, "shards": 3, "extra": "sys_interval 1\nalarm_dead_letters 3\n" + QUEUE}
+
+    def values(self, raw, topics):
+        """Takes messages until there is one of each of these topics, None for one that is removed."""
+        found = {}
+        while not topics <= set(found):
+            message = raw.message()
+            if message.payload or not message.retain:
+                found[message.topic] = message.payload.decode() or None
+        return found
+
+    def test_queues(self):
+        """Values on change, retained; removed with the queue."""
+        self.json("queue", "create", "sys q", "--topic", "sys/#")
+        start = "$SYS/broker/queue/sys q/"
+        names = {start + name for name in (
+            "depth", "ready", "inflight", "delayed", "oldest_seconds", "stored_bytes", "consumers", "received", "delivered",
+            "acknowledged", "duplicates", "dropped", "redelivered/deadline", "redelivered/nack", "redelivered/requeue",
+            "redelivered/disconnect", "dead_letters/attempts", "dead_letters/rejected", "dead_letters/expired",
+            "dead_letters/overflow", "dead_letters/too-large")}
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            raw.subscribe((start + "#", 0))
+            found = self.values(raw, names)
+            self.assertEqual((set(found), set(found.values())), (names, {"0"}))
+            feed(self.broker.port, "sys/x", [b"x"] * 4)
+            found = self.values(raw, {start + "depth", start + "received", start + "ready"})
+            self.assertEqual([found[start + name] for name in ("depth", "received", "ready")], ["4", "4", "4"])
+            self.json("queue", "delete", "sys q")
+            found = self.values(raw, names)
+            self.assertEqual(set(found.values()), {None})
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            raw.subscribe((start + "#", 0), ("$SYS/broker/uptime", 0))
+            self.assertEqual(raw.message().topic, "$SYS/broker/uptime")
+
+    def test_dead_letters(self):
+        """By reason; an alarm from the third in an interval on, which ends by itself."""
+        topic, reason = "$SYS/alarm/dead-letters", "$SYS/broker/dead/rejected"
+        feed(self.broker.port, "orders/x", [b"x"] * 5)
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            raw.subscribe(("$SYS/alarm/#", 0), (reason, 0))
+            self.assertEqual(self.values(raw, {reason}), {reason: "0"})
+            self.reject(5)
+            found = json.loads(self.values(raw, {topic})[topic])
+            self.assertGreaterEqual(found["new"], 3)
+            self.assertIn(found["listed"], (3, 4, 5))
+            self.assertRegex(found["since"], r"\A\d{4}-\d\d-\d\dT.*Z\Z")
+            until(lambda: self.values(raw, {topic})[topic] is None, "the alarm is over")
+
+    def test_the_age_of_a_queue(self):
+        """While a message that waits is older than the limit, which a reload sets."""
+        topic = "$SYS/alarm/queue-age/aged"
+        self.json("queue", "create", "aged", "--topic", "aged")
+        feed(self.broker.port, "aged", [b"x"])
+        self.broker.write_config(self.broker.template + "alarm_queue_age 1s\n")
+        self.broker.signal(signal.SIGHUP)
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            raw.subscribe(("$SYS/alarm/queue-age/+", 0))
+            found = json.loads(self.values(raw, {topic})[topic])
+            self.assertEqual((found["depth"], found["consumers"]), (1, 0))
+            self.assertGreaterEqual(found["oldest_seconds"], 2)
+            self.json("queue", "purge", "aged")
+            until(lambda: self.values(raw, {topic})[topic] is None, "the alarm is over")
+            feed(self.broker.port, "aged", [b"x"])
+            self.assertIsNotNone(self.values(raw, {topic})[topic])
+            self.json("queue", "delete", "aged")
+            until(lambda: self.values(raw, {topic})[topic] is None, "the alarm is over")
+
+
+class SysStale(DeadCase):
+    """What a session that lasts has made last."""
+
+    options = {"config": KEPT, "ports": 2, "shards": 3, "extra": "sys_interval 1\n" + QUEUE}
+
+    def test_topics_of_a_queue_that_is_no_more(self):
+        """Are removed at the next start."""
+        topic = "$SYS/broker/queue/gone/depth"
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("lasting", clean=True, props=wire.session_expiry(1000))
+            raw.subscribe(("$SYS/broker/queue/#", 1))
+            self.json("queue", "create", "gone", "--topic", "gone")
+            until(lambda: raw.acked().topic == topic, "it is told")
+            self.json("queue", "delete", "gone")
+            self.broker.restart()
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("")
+            self.broker.wait_log("running")
+
+            def gone():
+                return topic not in [row["topic"] for row in get(self.admin, "/api/v1/retained?filter=" +
+                                                                 urllib.parse.quote("$SYS/broker/queue/#"))]
+            until(gone, "it is removed")
 
 
 if __name__ == "__main__":
