@@ -4,16 +4,19 @@ import concurrent.futures
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+import unittest
 import urllib.parse
 
 import wire
 from broker import DURABLE, Broker, BrokerCase, main, until
 from clients import publish
-from test_admin import ADMIN, OPEN, ask, get, metrics, post
+from test_admin import ADMIN, OPEN, ask, basic, get, metrics, post
 from test_ctl_broker import SLUICECTL, run
 
 QUEUE = "queue orders\nqueue_topic orders/#\nqueue_backoff 100ms 1s\nqueue_max_deliveries 2\n"
@@ -45,7 +48,8 @@ def overflow(port, admin, count):
 
 
 def served(port, what):
-    """Does it while others are served; what it returns, and the longest that a PING took."""
+    """Does it while others are served; what it returns, and the longest that a PING took.  What it does is to
+    be done by others than this process, whose threads take turns."""
     with concurrent.futures.ThreadPoolExecutor(1) as pool, wire.Raw(port) as one, wire.Raw(port) as two:
         one.connected("watch-1")
         two.connected("watch-22") # on both shards, as like as not
@@ -162,6 +166,26 @@ class Queues(VerbCase):
             self.assertEqual(self.queue(f"fast-{i}")["depth"], 2)
             self.assertEqual(self.ctl("queue", "delete", f"fast-{i}"), f"Queue fast-{i} was deleted.\n")
         self.assertIn("Queue full was deleted", self.ctl("queue", "delete", "full"))
+
+    def test_a_consumer_of_a_queue_that_ends(self):
+        """What it has is its own affair; it gets more when it subscribes again."""
+        self.json("queue", "create", "ends", "--topic", "ends/#")
+        feed(self.broker.port, "ends/x", [b"1", b"2"])
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("stays", props=wire.u16_property(0x21, 1))
+            raw.subscribe(("$queue/ends", 1))
+            found = raw.message()
+            self.assertEqual(self.json("queue", "purge", "ends")["purged"], 1)
+            feed(self.broker.port, "ends/x", [b"3"])
+            self.assertEqual(self.json("queue", "delete", "ends"), {"name": "ends", "deleted": True, "purged": 1})
+            raw.send(wire.ack(wire.PUBACK, found.packet_id))
+            raw.ping_until_pong()
+            self.json("queue", "create", "ends", "--topic", "ends/#")
+            feed(self.broker.port, "ends/x", [b"4"])
+            raw.subscribe(("$queue/ends", 1))
+            self.assertEqual(raw.acked().payload, b"4")
+            raw.ping_until_pong()
+        self.json("queue", "delete", "ends")
 
     def test_what_is_no_queue(self):
         """400 with the reason, 404, 409; exit codes 1 and 2."""
@@ -557,8 +581,8 @@ class DeadMany(DeadCase):
     def test_list_redrive_and_purge(self):
         """Each whole, within its time."""
         overflow(self.broker.port, self.admin, 100000)
-        found, worst = served(self.broker.port, lambda: self.json("dead", "list"))
-        self.assertEqual((len(found), len({row["seq"] for row in found})), (100000, 100000))
+        text, worst = served(self.broker.port, lambda: self.ctl("--json", "dead", "list"))
+        self.assertEqual(len({row["seq"] for row in json.loads(text)}), 100000)
         self.assertLess(worst, 1)
         self.json("queue", "delete", "small")
         self.json("queue", "create", "small", "--topic", "elsewhere", "--max-messages", "0")
@@ -704,8 +728,8 @@ class HistoryMany(HistoryCase):
     def test_a_long_one(self):
         """Whole, in order, while others are served; over a restart; by somebody slow."""
         feed(self.broker.port, "sensors/long", [b"%d" % n for n in range(self.count)], window=1000)
-        found, worst = served(self.broker.port, lambda: self.payloads("sensors/#"))
-        self.assertEqual(found, [str(n) for n in range(self.count)])
+        text, worst = served(self.broker.port, lambda: self.ctl("--json", "history", "read", "sensors/#"))
+        self.assertEqual([row["payload"] for row in json.loads(text)], [str(n) for n in range(self.count)])
         self.assertLess(worst, 1)
         until(lambda: get(self.admin, "/api/v1/history")[0]["messages"] == self.count, "they are counted")
         row = get(self.admin, "/api/v1/history")[0]
@@ -835,6 +859,53 @@ class SysStale(DeadCase):
                 return topic not in [row["topic"] for row in get(self.admin, "/api/v1/retained?filter=" +
                                                                  urllib.parse.quote("$SYS/broker/queue/#"))]
             until(gone, "it is removed")
+
+
+class Rights(unittest.TestCase):
+    """Who may, and from where: of every endpoint that there is."""
+
+    def setUp(self):
+        self.dir = tempfile.mkdtemp(prefix="sluice-e2e-")
+        self.addCleanup(shutil.rmtree, self.dir, True)
+        users, acl = os.path.join(self.dir, "users"), os.path.join(self.dir, "acl")
+        for number, name in enumerate(("reader", "writer")):
+            run(self.dir, "passwd", "-b", *(["-c"] if number == 0 else []), users, name, "x")
+        with open(acl, "w", encoding="utf-8") as file:
+            for what in ("queues", "dead", "history"):
+                file.write(f"user reader\ntopic read $CONTROL/sluice/{what}\n"
+                           f"user writer\ntopic readwrite $CONTROL/sluice/{what}\n")
+        self.config = f"listener {{0}} 127.0.0.1\npassword_file {users}\nacl_file {acl}\n" + ADMIN + QUEUE
+
+    def test_an_access_list(self):
+        """read lets look, write lets act; nobody else gets in."""
+        with Broker(self.config, ports=2) as broker:
+            port = broker.ports[1]
+            read, write = basic("reader", "x"), basic("writer", "x")
+            for path in ("queues", "queues/orders", "dead", "history", "history/read"):
+                self.assertEqual(ask(port, f"/api/v1/{path}").status, 401)
+                for user in (read, write):
+                    self.assertEqual(ask(port, f"/api/v1/{path}", headers=user).status, 200)
+            for path, status in (("queues/orders/purge", 200), ("queues/orders/delete", 409), ("dead/redrive", 200),
+                                 ("dead/purge", 200), ("dead/7/purge", 404), ("dead/7/redrive", 404),
+                                 ("queues/new/create", 400), ("queues", 400)):
+                self.assertEqual(post(port, f"/api/v1/{path}", {}).status, 401)
+                self.assertEqual(post(port, f"/api/v1/{path}", {}, read).json()["error"], "denied")
+                self.assertEqual(post(port, f"/api/v1/{path}", {}, write).status, status, path)
+
+    def test_pages_of_others(self):
+        """No act from another origin, by another type, or by GET."""
+        with Broker(OPEN, ports=2) as broker:
+            port, acts = broker.ports[1], 0
+            for path, methods in get(port, "/api/v1/openapi.json")["paths"].items():
+                if "post" not in methods:
+                    continue
+                path = re.sub(r"\{\w+\}", "1", path)
+                self.assertEqual(post(port, path, {}, {"Origin": "http://evil.example"}).status, 403)
+                self.assertEqual(post(port, path, {}, {"Host": "evil.example"}).status, 421)
+                self.assertEqual(post(port, path, {}, {"Content-Type": "text/plain"}).status, 415)
+                self.assertIn(ask(port, path).status, (200, 404, 405))
+                acts += 1
+            self.assertGreaterEqual(acts, 10)
 
 
 if __name__ == "__main__":
