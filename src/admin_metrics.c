@@ -73,6 +73,8 @@ static const struct figure figures[] = {
     COUNTER(route_hits, "Topics found in the route cache."),
     COUNTER(route_misses, "Topics not found in the route cache."),
     COUNTER(publishers_paused, "Times a publisher had to wait for a slow reader."),
+    COUNTER(refused_pressure, "Publishes refused because memory_limit was reached."),
+    COUNTER(dropped_pressure, "QoS 0 publishes dropped because memory_limit was reached."),
     COUNTER(refused_envelopes, "Publishes whose $pub/ envelope is broken."),
     COUNTER(history_missed, "Messages of a history that the store had no room for."),
     GAUGE("clients_connected", connected, "Clients connected."),

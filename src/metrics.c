@@ -109,6 +109,8 @@ FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
 FIGURE(filter_errors, in->stats.filter_errors)
 FIGURE(logins_ended, in->stats.logins_ended)
+FIGURE(memory_refused, in->stats.refused_pressure)
+FIGURE(memory_dropped, in->stats.dropped_pressure)
 
 /* Ours, below $SYS/sluice/: who was not let in, and what filters said of messages. */
 static const struct metrics_row own_rows[] = {
@@ -121,6 +123,8 @@ static const struct metrics_row own_rows[] = {
     {"http/served", http_served, DECIMAL},
     {"refused/envelopes", refused_envelopes, DECIMAL},
     {"logins/ended", logins_ended, DECIMAL},
+    {"memory/refused", memory_refused, DECIMAL},
+    {"memory/dropped", memory_dropped, DECIMAL},
     {"filters/matched", filters_matched, DECIMAL},
     {"filters/missed", filters_missed, DECIMAL},
     {"filters/errors", filter_errors, DECIMAL},

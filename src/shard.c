@@ -50,7 +50,8 @@ static bool session_admit(void *ctx, bool always)
 {
     struct shard_set *set = ((struct shard *)ctx)->set;
     int64_t most = atomic_load_explicit(&set->max_clients, memory_order_relaxed);
-    bool refuse = atomic_load_explicit(&set->refuse_clients, memory_order_relaxed);
+    int pressure = atomic_load_explicit(&set->pressure, memory_order_relaxed);
+    bool refuse = pressure == CORE_PRESSURE_HARD;
     int64_t now = atomic_fetch_add_explicit(&set->clients, 1, memory_order_relaxed);
     if (always || (!refuse && (most < 0 || now < most))) return true;
     atomic_fetch_sub_explicit(&set->clients, 1, memory_order_relaxed);
@@ -271,7 +272,7 @@ static bool mail_post(struct shard *s)
         struct buf b;
         if (to == s->index) continue;
         while (ring_pop(&l->empty, &b)) core_mail_recycle(s->core, &b);
-        if (core_mail_pending(s->core, to) == 0) continue;
+        if (core_mail_pending(s->core, to) == 0 || core_mail_held(s->core)) continue;
         if (!lane_has_room(s, l)) {
             atomic_store(&l->stalled, true); /* then mail_waits() looks again */
             all = false;
@@ -291,8 +292,8 @@ static bool mail_waits(struct shard *s)
     for (unsigned i = 0; i < s->set->count; i++) {
         if (i == s->index) continue;
         if (!ring_empty(&lane(s->set, i, s->index)->full)) return true;
-        if (core_mail_pending(s->core, i) && lane_has_room(s, lane(s->set, s->index, i)))
-            return true;
+        bool posts = core_mail_pending(s->core, i) > 0 && !core_mail_held(s->core);
+        if (posts && lane_has_room(s, lane(s->set, s->index, i))) return true;
     }
     if (atomic_load(&s->store_news) || core_store_news(s->core)) return true;
     return atomic_load(&s->tasks) != NULL; /* pairs with shard_post() */
@@ -362,6 +363,8 @@ static void turn(struct shard *s)
 {
     wait_for_work(s);
     core_tick(s->core, s->now_ms, clock_wall_ms());
+    core_pressure(
+        s->core, (enum core_pressure)atomic_load_explicit(&s->set->pressure, memory_order_relaxed));
     bool mail = mail_take(s);
     if (core_mail_asks(s->core)) {
         for (int i = 0; i < DRAIN_PASSES && mail_take(s); i++) {
@@ -588,9 +591,9 @@ void shards_limit(struct shard_set *set, const struct shard_limits *limits)
     atomic_store_explicit(&set->max_connections, limits->max_connections, memory_order_relaxed);
 }
 
-void shards_refuse_clients(struct shard_set *set, bool refuse)
+void shards_pressure(struct shard_set *set, enum core_pressure level)
 {
-    atomic_store_explicit(&set->refuse_clients, refuse, memory_order_relaxed);
+    atomic_store_explicit(&set->pressure, (int)level, memory_order_relaxed);
 }
 
 int64_t shards_connections(const struct shard_set *set)

@@ -53,9 +53,9 @@ struct shard *shards_at(struct shard_set *set, unsigned index);
 unsigned shards_home(const struct shard_set *set, struct bytes client_id);
 struct auth_pool *shards_auth(struct shard_set *set);
 void shards_limit(struct shard_set *set, const struct shard_limits *limits);
-void shards_refuse_clients(struct shard_set *set, bool refuse); /* memory is short */
-int64_t shards_connections(const struct shard_set *set);        /* gauge */
-int64_t shards_accepted(const struct shard_set *set);           /* counter */
+void shards_pressure(struct shard_set *set, enum core_pressure level); /* memory is short */
+int64_t shards_connections(const struct shard_set *set);               /* gauge */
+int64_t shards_accepted(const struct shard_set *set);                  /* counter */
 
 /* Any thread: t runs on the shard's thread, after those posted before by the same thread. */
 void shard_post(struct shard *s, struct shard_task *t);

@@ -79,7 +79,7 @@ struct shard_set {
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
     _Atomic int64_t connections, accepted, clients, max_connections, max_clients;
-    _Atomic bool refuse_clients;
+    _Atomic int pressure; /* enum core_pressure; relaxed: looked at in each turn */
     _Atomic bool hurry;
     _Atomic unsigned running; /* threads */
 };

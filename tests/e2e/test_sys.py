@@ -29,7 +29,8 @@ TOPICS = {
 OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
     "refused/proxy_header", "refused/tls_handshake", "refused/websocket_handshake", "refused/websocket_frame",
     "refused/http_request", "refused/envelopes", "websockets/opened", "http/served", "logins/ended",
-    "filters/matched", "filters/missed", "filters/errors")}
+    "filters/matched", "filters/missed", "filters/errors", "memory/refused",
+    "memory/dropped")}
 ALL = {**TOPICS, **OURS}
 
 
