@@ -40,7 +40,7 @@ struct checkpoint {
     uint32_t at, left; /* items of it that were written, and that are to be */
     struct outq_walk walk;
     struct queue_walk queues;
-    uint32_t letters; /* dead ones that were written */
+    uint64_t letters; /* the last dead one that was written */
     bool delayed;     /* delayed messages are being written */
     uint8_t *after;   /* topic of the last retained message, owned */
     uint32_t after_len;

@@ -399,6 +399,7 @@ struct core {
     bool log_full;             /* the journal found no space when it was last to be written */
     struct buf journal;        /* entries of this turn */
     uint64_t journal_seq;      /* of the last that was stored */
+    uint64_t appended_seq;     /* of the last message that was */
     uint64_t polled;           /* what store_poll() said last */
     struct recovery *recovery; /* while core_recover() runs */
     unsigned stream;           /* then: the shard whose record this is, or STREAM_ANY */

@@ -61,7 +61,7 @@ int pub_store(struct core *core, struct pub *p)
     if (UNLIKELY(core->journal_ordered)) journal_flush(core);
     int rc = store_append(core->store, put_prefix(core, p, prefix), b, &p->seq);
     if (rc < 0) return rc;
-    msg_of(b)->seq = p->seq;
+    msg_of(b)->seq = core->appended_seq = p->seq;
     if (UNLIKELY(p->history)) history_added(core, p->history, pub_size(p));
     return 0;
 }
