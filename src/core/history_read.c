@@ -64,7 +64,7 @@ static int resolve(struct core *core, struct history_reading *r, const struct hi
     if (order->to.n) w.replay_until = order->to;
     int rc = replay_order(core, &w, filter_of(r), &r->order, &text);
     if (rc == E_INVALID) snprintf(why, HISTORY_WHY_MAX, "from, to: %s", text);
-    if (rc == 0 && !r->order.wanted) rc = E_NOTFOUND;
+    if (rc == 0 && !history_meets(core, filter_of(r))) rc = E_NOTFOUND;
     if (!r->order.span) r->order.to_seq = end ? end - 1 : 0;
     return rc;
 }
