@@ -29,6 +29,7 @@
 
 enum {
     MEMORY_CHECK_MS = 100,
+    TICKETS_MS = 3600 * 1000, /* a key of TLS session tickets is good for one to two of these */
     TRIM_MS = 10000,
     SOFT_SHARE = 8,   /* publishers wait when less than this share of memory_limit is left */
     SLACK_SHARE = 32, /* and no more when so much more is */
@@ -53,7 +54,7 @@ struct broker {
     struct sys *sys;
     struct watch *watch; /* or NULL */
     sigset_t signals;
-    uint64_t sys_due_ms;
+    uint64_t sys_due_ms, tickets_due_ms;
     enum core_pressure pressure;
     uint64_t trim_ms; /* not before */
     bool keeps;       /* there is a store on disk */
@@ -432,11 +433,22 @@ static void check_memory(struct broker *b)
     log_line(b->log, level ? LOG_T_WARNING : LOG_T_NOTICE, lines[level]);
 }
 
+/* Contexts that a reload has replaced take no new clients. */
+static void rotate_tickets(struct broker *b, uint64_t now)
+{
+    const struct conf *conf = conf_now(b);
+    if (now < b->tickets_due_ms) return;
+    for (size_t i = 0; b->tickets_due_ms && i < conf->listener_count; i++)
+        if (conf->listeners[i].tls) tls_context_rotate(conf->listeners[i].tls);
+    b->tickets_due_ms = now + TICKETS_MS;
+}
+
 static void serve_time(struct broker *b)
 {
     uint64_t now = clock_mono_ms(), every = conf_now(b)->sys_interval_s * (uint64_t)1000;
     check_memory(b);
     watch_tick(b->watch, now);
+    rotate_tickets(b, now);
     if (every == 0 || now < b->sys_due_ms) return;
     sys_update(b->sys, now);
     b->sys_due_ms = now + every - now % every; /* aligned, as mosquitto does */

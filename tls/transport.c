@@ -195,6 +195,7 @@ static void tls_close(struct transport *t)
     struct tls *s = t->state;
     say_goodbye(s);
     SSL_free(s->ssl);
+    tls_tickets_unref(s->tickets);
     mem_free(s->user);
     mem_free(s);
     t->state = NULL;
@@ -228,9 +229,11 @@ int tls_open(struct transport *out, const struct tls_context *context, int fd)
     if (s == NULL) return E_NOMEM;
     s->wanted_user = context->user;
     s->psks = context->psks;
+    s->tickets = tls_tickets_ref(context->tickets);
     s->ssl = SSL_new(context->ssl);
     if (s->ssl == NULL || SSL_set_fd(s->ssl, fd) != 1 || SSL_set_app_data(s->ssl, s) != 1) {
         SSL_free(s->ssl);
+        tls_tickets_unref(s->tickets);
         mem_free(s);
         ERR_clear_error();
         return E_NOMEM;
