@@ -98,6 +98,7 @@ static const struct figure figures[] = {
     SHELL(address_refused, "Connections above max_connections_per_address."),
     SHELL(address_rate_refused, "Connections above max_connect_rate_per_address."),
     SHELL(pending_refused, "Connections closed for max_pending_connections."),
+    SHELL(too_late, "Connections closed without CONNECT, by connect_timeout."),
     SHELL(connect_rate_pauses, "Times a listener waited for max_connect_rate."),
     SHELL(logins_delayed, "Answers to wrong passwords that waited."),
 };
