@@ -197,6 +197,10 @@ static int pid_write(struct broker *b)
 static int become_user(struct broker *b)
 {
     const char *name = conf_now(b)->user;
+    if (geteuid() == 0 && name == NULL)
+        log_line(b->log, LOG_T_WARNING,
+                 "Warning: this process stays root: name the user to become by 'user NAME' (or "
+                 "'user root', if that is meant).");
     if (name == NULL || geteuid() != 0 || strcmp(name, "root") == 0) return 0;
     errno = 0;
     const struct passwd *p = getpwnam(name);

@@ -54,7 +54,8 @@ static const struct conf_directive schema[] = {
     {.name = "user",
      IN_CONF(user),
      .kind = CONF_TEXT,
-     .help = "When started as root: become this user after the ports are open. Default: stay."},
+     .help = "When started as root: become this user after the ports are open and certificates are "
+             "read. Default: stay, with a warning; `root`: without."},
     {.name = "pid_file",
      IN_CONF(pid_file),
      .kind = CONF_TEXT,
