@@ -216,12 +216,32 @@ static void put_process(struct buf *out, bool *torn, const struct admin *a)
             "Connections to the admin listener that were too slow.", http->late);
 }
 
+/* When the listeners' own certificates end. */
+static void put_certificates(struct buf *out, bool *torn, const struct conf *conf)
+{
+    bool told = false;
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+        int64_t ends_s = l->tls && l->port ? tls_context_expires(l->tls) : INT64_MAX;
+        if (ends_s == INT64_MAX || ends_s < 0) continue;
+        if (!told)
+            put(out, torn,
+                "# HELP sluice_tls_cert_expiry_timestamp_seconds When a listener's certificate "
+                "ends, since 1970.\n# TYPE sluice_tls_cert_expiry_timestamp_seconds gauge\n");
+        told = true;
+        put(out, torn,
+            "sluice_tls_cert_expiry_timestamp_seconds{listener=\"%.60s%s%u\"} %" PRIi64 "\n",
+            l->address ? l->address : "", l->address ? ":" : "", l->port, ends_s);
+    }
+}
+
 static void write_metrics(struct call *c)
 {
     const struct admin_stats *g = c->state;
     struct buf out = {0};
     bool torn = false;
     put_process(&out, &torn, c->admin);
+    put_certificates(&out, &torn, c->admin->conf);
     for (size_t i = 0; i < ARRAY_LEN(figures); i++) put_figure(&out, &torn, &figures[i], g);
     if (torn)
         call_fail(c, 503, "no-memory", "there is no memory");

@@ -664,6 +664,8 @@ class Tls(unittest.TestCase):
         with Broker(OPEN + more, ports=2) as broker:
             port = broker.ports[1]
             broker.wait_log(rf"Admin listener: https://127\.0\.0\.1:{port}/")
+            end = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", f"{folder}/server.crt"], check=True,
+                                 timeout=60, stdout=subprocess.PIPE, text=True).stdout.strip().split("=")[1]
             context = ssl.create_default_context(cafile=f"{folder}/ca.crt")
             context.check_hostname = False
             for host in ("localhost", "broker.example"):
@@ -671,9 +673,11 @@ class Tls(unittest.TestCase):
                 for path in ("/api/v1/status", "/api/v1/clients", "/metrics"):
                     connection.request("GET", path, headers={"Host": host, "Origin": f"https://{host}"})
                     answer = connection.getresponse()
-                    answer.read()
+                    body = answer.read()
                     self.assertEqual(answer.status, 200)
                 connection.close()
+                name = f'sluice_tls_cert_expiry_timestamp_seconds{{listener="127.0.0.1:{port}"}}'
+                self.assertEqual(metrics(body.decode())[name], ssl.cert_time_to_seconds(end))
             self.assertFalse((raw_http(port, b"GET /livez HTTP/1.0\r\n\r\n") or b"").startswith(b"HTTP/1.1 200"))
             old = ssl.create_default_context(cafile=f"{folder}/ca.crt")
             old.minimum_version = ssl.TLSVersion.TLSv1
