@@ -208,6 +208,8 @@ static void put_process(struct buf *out, bool *torn, const struct admin *a)
             a->counts.requests);
     put_one(out, torn, "admin_refused_total", "counter",
             "Of those: refused for who asks, or from where.", a->counts.refused);
+    put_one(out, torn, "admin_logins_delayed_total", "counter",
+            "Answers of the admin listener to wrong passwords that waited.", a->counts.delayed);
     put_one(out, torn, "admin_connections", "gauge", "Connections to the admin listener.",
             http->connections);
     put_one(out, torn, "admin_connections_turned_off_total", "counter",

@@ -440,9 +440,10 @@ static const struct conf_directive schema[] = {
      .unit_ms = 1,
      .max = 60 * 1000,
      .initial = "0",
-     .help = "The answer to a wrong password comes so much later, and to each further one from the "
-             "same address within a minute after twice the time, up to half of connect_timeout. 0: "
-             "at once."},
+     .help =
+         "The answer to a wrong password comes so much later, and to each further one from the "
+         "same address within a minute after twice the time, up to half of connect_timeout, and "
+         "to 5 s on the admin listener. 0: at once."},
     {.name = "max_keepalive",
      IN_CORE(max_keepalive_s),
      RELOAD,

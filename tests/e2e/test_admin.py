@@ -641,6 +641,42 @@ class Users(unittest.TestCase):
             broker.signal(signal.SIGHUP)
             until(lambda: ask(port, "/api/v1/clients", headers=bob).status == 200, "no list")
 
+    def test_a_wrong_password_waits(self):
+        """failed_login_delay, longer each time, also for who guesses by MQTT; a right one is answered meanwhile."""
+        with Broker(self.config() + "failed_login_delay 400ms\n", ports=2) as broker:
+            port, wrong = broker.ports[1], basic("bob", "x")
+
+            def lasts(headers, status):
+                began = time.monotonic()
+                self.assertEqual(ask(port, "/api/v1/status", headers=headers).status, status)
+                return time.monotonic() - began + 0.01  # the broker counts in milliseconds
+
+            self.assertGreaterEqual(lasts(wrong, 401), 0.4)
+            with wire.Raw(broker.port) as raw:
+                self.assertEqual(raw.connect("x", user="bob", password="y").code, 0x87)
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                waits = pool.submit(lasts, wrong, 401)
+                while not waits.done():
+                    lasts(basic("bob", "b"), 200)
+                self.assertGreaterEqual(waits.result(), 1.6)
+            found = metrics(ask(port, "/metrics", headers=basic("bob", "b")).body.decode())
+            self.assertEqual(found["sluice_admin_logins_delayed_total"], 2)
+
+    def test_a_stop_while_an_answer_waits(self):
+        """Is not held up, and nor is a client that goes."""
+        with Broker(self.config() + "failed_login_delay 60s\n", ports=2) as broker:
+            waiting = []
+            for _ in range(4):
+                sock = socket.create_connection(("127.0.0.1", broker.ports[1]))
+                sock.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: " +
+                             basic("bob", "x")["Authorization"].encode() + b"\r\n\r\n")
+                waiting.append(sock)
+            broker.wait_log("Admin: login of 'bob' from .* refused", 4)
+            for sock in waiting[:2]:
+                sock.close()
+        for sock in waiting[2:]:
+            sock.close()
+
     def test_many_logins_at_a_time(self):
         """None is lost, and clients are served meanwhile."""
         with Broker(self.config("max_connections 40\n"), ports=2) as broker:
