@@ -339,7 +339,7 @@ static void configure_all(struct broker *b, struct configure_task **tasks, unsig
 
 static void reload_warn(void *ctx, const char *line)
 {
-    log_line(((struct broker *)ctx)->log, LOG_T_WARNING, line);
+    log_printf(((struct broker *)ctx)->log, LOG_T_WARNING, "Warning: %s", line);
 }
 
 static void reload_needs_restart(void *ctx, const char *directive)
