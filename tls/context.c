@@ -186,8 +186,9 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *s
     return SSL_TLSEXT_ERR_NOACK;
 }
 
-/* What does not depend on options.  Tickets instead of a cache: nothing is shared, and the keys end
- * with the context, so that after a reload every client has to show its certificate anew. */
+/* What does not depend on options.  Tickets (ticket.c) instead of a cache: nothing is kept, and the
+ * keys end with the context, so that after a reload every client has to show its certificate anew.
+ */
 static int set_up(SSL_CTX *ssl)
 {
     static const unsigned char ours[] = "sluice";
@@ -198,6 +199,7 @@ static int set_up(SSL_CTX *ssl)
     SSL_CTX_set_read_ahead(ssl, 0); /* tls_read() relies on it */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(ssl, CLIENT_CHAIN_MAX);
+    SSL_CTX_set_num_tickets(ssl, 1); /* OpenSSL makes two, for a client that comes twice at once */
     SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
     return SSL_CTX_set_session_id_context(ssl, ours, sizeof ours - 1) == 1 ? 0 : E_NOMEM;
 }
@@ -213,6 +215,7 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, struc
     int rc = c->ssl ? set_up(c->ssl) : E_NOMEM;
     int least = o->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION;
     if (rc == 0 && SSL_CTX_set_min_proto_version(c->ssl, least) != 1) rc = E_NOMEM;
+    if (rc == 0) rc = tls_take_tickets(c);
     if (rc == 0) rc = take_ciphers(c->ssl, o, e);
     if (rc == 0 && o->psks) rc = tls_take_psk(c->ssl, o, e);
     if (rc == 0 && o->certfile) rc = take_certificate(c->ssl, o, e);
@@ -233,6 +236,7 @@ void tls_context_free(struct tls_context **context)
     if (c == NULL) return;
     *context = NULL;
     SSL_CTX_free(c->ssl);
+    tls_tickets_unref(c->tickets);
     mem_free(c);
 }
 

@@ -42,6 +42,10 @@ MUST_USE int tls_context_new(struct tls_context **out, const struct tls_options 
                              struct tls_error *error);
 void tls_context_free(struct tls_context **context); /* its transports live on */
 
+/* A new key for session tickets, from time to time: those made since the last time are still
+ * good, older ones mean a whole handshake.  One thread at a time, beside handshakes. */
+void tls_context_rotate(struct tls_context *context);
+
 /* When the listener's own certificate ends, in seconds since 1970; INT64_MAX: nobody knows. */
 int64_t tls_context_expires(const struct tls_context *context);
 

@@ -34,7 +34,7 @@ int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, c
                                 d));
     core->stats.connections_refused++;
     if (core->cfg.connection_messages)
-        core_log(core, LOG_T_NOTICE, "refused %s as %.*s: %s.", c->peer,
+        core_log(core, LOG_T_NOTICE, "refused %s%s%.*s: %s.", c->peer, m->client_id.n ? " as " : "",
                  (int)min_u64(m->client_id.n, 100),
                  m->client_id.n ? (const char *)m->client_id.p : "",
                  why ? why : mqtt_reason_name(reason));

@@ -1,9 +1,11 @@
 """Limits at the door: of an address, of a listener's rate, of connections without CONNECT, and the answer
 to a wrong password, which waits.  Each is hit, counted below $SYS/sluice, and told once."""
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import unittest
 
@@ -13,6 +15,7 @@ from clients import Sub, run_sub
 from websocket import Ws, request
 
 SLUICECTL = os.environ.get("SLUICECTL", "")
+MAKE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../certs/make.sh")
 
 
 def counted(broker, name, port=None):
@@ -195,6 +198,33 @@ class Pending(unittest.TestCase):
                 silent.expect_closed()
                 good.connected("good")
                 good.ping()
+
+
+class TooLate(unittest.TestCase):
+    """connect_timeout: whoever stalls is told of in the log, once a minute, and counted."""
+
+    def test_what_has_not_come(self):
+        """Each step before CONNECT has its word."""
+        certificates = tempfile.mkdtemp(prefix="sluice-e2e-")
+        self.addCleanup(shutil.rmtree, certificates, True)
+        subprocess.run(["sh", MAKE, certificates], check=True, timeout=60, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        tls = f"certfile {certificates}/server.crt\nkeyfile {certificates}/server.key\n"
+        cases = (("", b"\x10\x20\0\x04MQ", "no whole CONNECT has come"),
+                 ("enable_proxy_protocol 1\n", b"PROXY TCP4 ", "no whole PROXY header has come"),
+                 (tls, b"\x16\x03\x01", "the TLS handshake has not ended"),
+                 ("protocol websockets\n", request()[:40], "no whole HTTP request has come"))
+        for more, data, words in cases:
+            config = ("sys_interval 1\nlistener {0} 127.0.0.1\nallow_anonymous true\n"
+                      "listener {1} 127.0.0.1\n" + more + "connect_timeout 300ms\n")
+            with Broker(config, ports=2, probe=[0], shards=1) as broker:
+                for _ in range(3):
+                    with wire.Raw(broker.ports[1]) as raw:
+                        raw.send(data)
+                        raw.expect_closed()
+                broker.wait_log(rf"refused 127\.0\.0\.1:\d+: {words} in time \(connect_timeout\)")
+                self.assertEqual(broker.log().count("in time (connect_timeout)"), 1)
+                self.assertGreaterEqual(counted(broker, "refused/connect_timeout"), 1)
 
 
 class WebSockets(unittest.TestCase):
