@@ -69,7 +69,7 @@ static const struct verb verbs[] = {
 };
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
-static const char *const later_verbs[] = {"queue", "dead", "history", "pub", "sub", "bench"};
+static const char *const later_verbs[] = {"queue", "dead", "history", "bench"};
 
 struct command {
     struct ctl ctl;
@@ -114,6 +114,10 @@ static void print_help(void)
          "      Say what is asked of a message, and by what such a filter is found among many.\n"
          "  filter bench [FILTERS]\n"
          "      Measure how fast filters are found on this machine; the goals stand beside it.\n"
+         "  pub -t TOPIC -m TEXT ...\n"
+         "      Publish, with mosquitto_pub's options and more: sluicectl pub --help.\n"
+         "  sub -t TOPIC ...\n"
+         "      Subscribe, with mosquitto_sub's options and more: sluicectl sub --help.\n"
          "\n"
          "      --url URL      the broker's admin listener; default http://127.0.0.1:9883\n"
          "      --socket PATH  the same by a unix socket\n"
@@ -227,12 +231,28 @@ static const struct verb *find_verb(const struct command *c, int *code)
     return NULL;
 }
 
+/* Verbs with options of their own, which may have the letters of others.  Whether it is one. */
+static bool run_own(int argc, char **argv, int *code)
+{
+    int at = 1;
+    bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
+    at += json;
+    if (at >= argc) return false;
+    bool is_pub = strcmp(argv[at], "pub") == 0;
+    if (!is_pub && strcmp(argv[at], "sub") != 0) return false;
+    unsigned count = (unsigned)(argc - at - 1);
+    *code = is_pub ? ctl_pub(json, count, argv + at + 1) : ctl_sub(json, count, argv + at + 1);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    int code;
+    if (run_own(argc, argv, &code)) return code;
     if (argc > 1 && strcmp(argv[1], "passwd") == 0) return ctl_passwd((unsigned)argc - 2, argv + 2);
     if (argc > 1 && strcmp(argv[1], "filter") == 0) return ctl_filter((unsigned)argc - 2, argv + 2);
     struct command c = {0};
-    int code = read_command(&c, argc, argv);
+    code = read_command(&c, argc, argv);
     if (code) return code;
     if (c.help) {
         print_help();

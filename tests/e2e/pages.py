@@ -30,6 +30,7 @@ class PageCase(BrokerCase):
     def shell(self, command):
         """What it prints, on both channels."""
         command = re.sub(r"^(mosquitto_\w+)", rf"\1 -p {self.broker.port}", command)
+        command = re.sub(r"\b(sluicectl (?:pub|sub))\b", rf"\1 -p {self.broker.port}", command)
         command = command.replace("sluicectl", os.environ["SLUICECTL"])
         done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=60, check=False)

@@ -14,7 +14,7 @@ class Tutorial(PageCase):
 
     def test_every_command(self):
         """In memory."""
-        self.run_page("5-queues.md", 11)
+        self.run_page("5-queues.md", 14)
 
 
 class Pipeline(BrokerCase):
