@@ -24,7 +24,9 @@ static struct bytes name_of(const char *username)
 static struct acl_client client_of(const struct cconn *c)
 {
     const struct session *s = c->session;
-    return (struct acl_client){name_of(c->username), bytes_of(s->client_id, s->client_id_len)};
+    return (struct acl_client){.username = name_of(c->username),
+                               .id = bytes_of(s->client_id, s->client_id_len),
+                               .mount = bytes_str(c->listener->mount_point)};
 }
 
 /* Where a verdict on this topic is or will be; NULL: it is not remembered. */
@@ -65,7 +67,7 @@ bool access_denies_filter(const struct cconn *c, struct bytes filter)
 bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w)
 {
     if (core->cfg.acl == NULL) return true;
-    struct acl_client client = {name_of(w->username), client_id};
+    struct acl_client client = {.username = name_of(w->username), .id = client_id};
     return acl_may(core->cfg.acl, &client, w->topic, ACL_WRITE);
 }
 
@@ -74,7 +76,7 @@ bool access_may_retained(const struct core *core, const struct blob *b)
     struct msg_from who = msg_publisher(b);
     if (core->cfg.acl == NULL || !core->cfg.check_retain_source) return true;
     if (who.client_id.n == 0) return true; /* the broker's own */
-    struct acl_client client = {who.username, who.client_id};
+    struct acl_client client = {.username = who.username, .id = who.client_id};
     return acl_may(core->cfg.acl, &client, msg_topic(b), ACL_WRITE);
 }
 

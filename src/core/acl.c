@@ -7,7 +7,8 @@
  *                                                 name, and who has none does not match it
  *
  * In a client's own list a `deny` that matches decides, then anything that allows; if neither does,
- * the patterns are asked in the same way; if those say nothing, the answer is no. */
+ * the patterns are asked in the same way; if those say nothing, the answer is no, but for the
+ * topics of response.h. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -15,6 +16,7 @@
 #include "base/mem.h"
 #include "base/ptrmap.h"
 #include "core/acl.h"
+#include "core/response.h"
 #include "mqtt/topic.h"
 
 struct acl_rule {
@@ -336,7 +338,8 @@ bool acl_may(const struct acl *a, const struct acl_client *client, struct bytes 
     const struct acl_rules *own = rules_of(a, client);
     if (own && any_matches(own->denies, client, topic, 0)) return false;
     if (own && any_matches(own->allows, client, topic, access)) return true;
-    return patterns_may(a, client, topic, access);
+    if (patterns_may(a, client, topic, access)) return true;
+    return response_may(client, topic, access) && !pattern_denies(a, client, topic);
 }
 
 /* The level that begins at `at`, without its slash. */

@@ -14,6 +14,7 @@ enum acl_access { ACL_READ = 1, ACL_WRITE = 2 };
 struct acl_client {
     struct bytes username; /* p is NULL: anonymous */
     struct bytes id;
+    struct bytes mount; /* what its listener puts before all topics; n is 0: nothing */
 };
 
 struct acl_error {

@@ -10,7 +10,8 @@ import unittest
 import wire
 from broker import WAIT_S, Broker, BrokerCase, can_connect, free_port, main, sanitized_environment, \
     sanitizer_reports, until
-from clients import Sub, publish, run_sub
+from clients import Sub, publish
+from pages import PageCase
 
 SLUICECTL = os.environ.get("SLUICECTL", "")
 MOSQUITTO = os.environ.get("MOSQUITTO", "")
@@ -367,6 +368,14 @@ class Extras(Tool, BrokerCase):
         with Broker(extra="max_packet_size 1000\n") as other:
             self.port = other.port
             self.assertIn("larger than the broker takes", self.pub("-t", "x", "-s", stdin=b"x" * 2000, code=1))
+
+
+class Requests(PageCase):
+    """docs/tutorial/5-requests.md."""
+
+    def test_every_command(self):
+        """In memory."""
+        self.run_page("5-requests.md", 7)
 
 
 class CommandLine(Tool, unittest.TestCase):
