@@ -2,7 +2,7 @@
 #include "mqload.h"
 
 /* single threaded helper for the sequential scenarios */
-static thr *seq_thr(void)
+thr *seq_thr(void)
 {
 	thr *t = &T[0];
 	O.threads = 1;
@@ -10,7 +10,7 @@ static thr *seq_thr(void)
 	prctl(PR_SET_TIMERSLACK, 1);
 	return t;
 }
-static bool seq_connect(thr *t, uint64_t want)
+bool seq_connect(thr *t, uint64_t want)
 {
 	uint64_t t0 = now_ns();
 	while (t->ready + t->cfail + t->disc < want) {
@@ -20,7 +20,7 @@ static bool seq_connect(thr *t, uint64_t want)
 	}
 	return true;
 }
-static void seq_publish(thr *t)
+void seq_publish(thr *t)
 {
 	/* all publishers to their limit, all acknowledged; QoS 0 closes with a ping each as barrier */
 	uint64_t lt = now_ns(), last = 0;

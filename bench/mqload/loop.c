@@ -59,6 +59,7 @@ static void *thr_main(void *arg)
 	while (phase != PH_DONE) {
 		start_more(t);
 		loop_once(t, O.spin && phase == PH_RUN ? 0 : wait);
+		if (on_turn) on_turn(t);
 		t->cpu = thread_cpu();
 		if (gen != reset_gen) { gen = reset_gen; memset(&t->h, 0, sizeof t->h); }
 		wait = 1000000;

@@ -3,12 +3,12 @@
 
 uint32_t magic;
 
-const char *mapname[] = {"pair", "fanin", "fanout", "shared", "subs", "retained", "queue"};
+const char *mapname[] = {"pair", "fanin", "fanout", "shared", "subs", "retained", "queue", "work"};
 
 struct options O = {.host = "127.0.0.1", .port = 1883, .ver = 4, .pubs = 1, .subs = 1, .size = 64,
        .subqos = -1, .inflight = 100, .threads = 1, .secs = 0, .warmup = 1, .drain = 3, .hold = 1,
        .conc = 128, .clients = 100, .sbatch = 100, .wildpct = 50, .perip = 2000, .label = "",
-       .topic = "mqload", .wspath = "/mqtt"};
+       .topic = "mqload", .after = 10, .wspath = "/mqtt"};
 
 void die(const char *f, ...)
 {
@@ -31,7 +31,7 @@ void *xcalloc(size_t n, size_t s)
 /* -------------------------------------------------------------------- main */
 static const char *usage =
 "usage: mqload SCENARIO [flags]     one line of JSON on stdout\n"
-"scenarios: pubsub connect subs retained queue\n"
+"scenarios: pubsub connect subs retained queue work retry\n"
 "  --host A --port N --ver 3|4|5 (4 = 3.1.1)   --tls [--cafile F]   --ws [--wspath /mqtt]\n"
 "  --user U --pass P --keepalive S --threads N --label TEXT --pid P[,P..] (broker: CPU, RSS)\n"
 "pubsub:   --map pair|fanin|fanout|shared --pubs P --subs S --size B --qos Q [--subqos Q]\n"
@@ -43,13 +43,16 @@ static const char *usage =
 "subs:     --count N --clients C --wildpct 0..100 --sbatch N --pubs P --secs D\n"
 "          --filters M (--ver 5: all on one topic, by attribute; M of them want each message)\n"
 "retained: --count N --pubs P --qos Q [--wildsub: '#'] [--cleanup]\n"
-"queue:    --count N --subs K(sessions) --pubs P --qos 1|2 --inflight N\n";
+"queue:    --count N --subs K(sessions) --pubs P --qos 1|2 --inflight N\n"
+"work:     --pubs P --subs S --size B --secs D [--warmup D] --window W --inflight N\n"
+"          --backlog N (so many wait in the queue all the time)     queue: that of --topic's name\n"
+"retry:    --count N --after S --size B (each is put off once, for S to 2 S seconds)\n";
 
 int main(int argc, char **argv)
 {
 	enum { o_host = 1, o_port, o_ver, o_tls, o_ca, o_ws, o_wsp, o_user, o_pass, o_ka, o_filters, o_thr, o_label, o_pid, o_map, o_pubs, o_subs,
 	       o_size, o_qos, o_subqos, o_secs, o_warm, o_count, o_rate, o_win, o_flood, o_infl, o_batch, o_spin, o_ver2, o_ws2, o_drain,
-	       o_conc, o_hold, o_perip, o_churn, o_cli, o_wp, o_sb, o_clean, o_topic, o_help };
+	       o_conc, o_hold, o_perip, o_churn, o_cli, o_wp, o_sb, o_clean, o_topic, o_backlog, o_after, o_help };
 	static struct option L[] = {
 		{"host", 1, 0, o_host}, {"port", 1, 0, o_port}, {"ver", 1, 0, o_ver}, {"tls", 0, 0, o_tls}, {"cafile", 1, 0, o_ca},
 		{"ws", 0, 0, o_ws}, {"wspath", 1, 0, o_wsp}, {"user", 1, 0, o_user}, {"pass", 1, 0, o_pass}, {"keepalive", 1, 0, o_ka},
@@ -58,7 +61,7 @@ int main(int argc, char **argv)
 		{"warmup", 1, 0, o_warm}, {"count", 1, 0, o_count}, {"rate", 1, 0, o_rate}, {"window", 1, 0, o_win}, {"flood", 0, 0, o_flood},
 		{"inflight", 1, 0, o_infl}, {"batch", 1, 0, o_batch}, {"spin", 0, 0, o_spin}, {"verify", 0, 0, o_ver2}, {"wildsub", 0, 0, o_ws2},
 		{"drain", 1, 0, o_drain}, {"conc", 1, 0, o_conc}, {"hold", 1, 0, o_hold}, {"perip", 1, 0, o_perip}, {"churn", 0, 0, o_churn},
-		{"clients", 1, 0, o_cli}, {"wildpct", 1, 0, o_wp}, {"sbatch", 1, 0, o_sb}, {"cleanup", 0, 0, o_clean}, {"topic", 1, 0, o_topic},
+		{"clients", 1, 0, o_cli}, {"wildpct", 1, 0, o_wp}, {"sbatch", 1, 0, o_sb}, {"cleanup", 0, 0, o_clean}, {"topic", 1, 0, o_topic}, {"backlog", 1, 0, o_backlog}, {"after", 1, 0, o_after},
 		{"help", 0, 0, o_help}, {0}};
 	if (argc < 2 || argv[1][0] == '-') { fputs(usage, stderr); return 2; }
 	O.scen = argv[1];
@@ -110,6 +113,8 @@ int main(int argc, char **argv)
 		case o_sb: O.sbatch = atoi(optarg); break;
 		case o_clean: O.cleanup = 1; break;
 		case o_topic: O.topic = optarg; break;
+		case o_backlog: O.backlog = strtoull(optarg, NULL, 10); break;
+		case o_after: O.after = atof(optarg); break;
 		default: fputs(usage, stderr); return 2;
 	}
 	if (O.subqos < 0) O.subqos = O.qos;
@@ -150,6 +155,8 @@ int main(int argc, char **argv)
 	else if (!strcmp(O.scen, "subs")) scen_subs();
 	else if (!strcmp(O.scen, "retained")) scen_retained();
 	else if (!strcmp(O.scen, "queue")) scen_queue();
+	else if (!strcmp(O.scen, "work")) scen_work();
+	else if (!strcmp(O.scen, "retry")) scen_retry();
 	else { fputs(usage, stderr); return 2; }
 	return 0;
 }

@@ -50,15 +50,15 @@ typedef struct ssl_st SSL;
 #define NS 1000000000ull
 
 /* ---------------------------------------------------------------- options */
-enum { MAP_PAIR, MAP_FANIN, MAP_FANOUT, MAP_SHARED, MAP_SUBS, MAP_RETAIN, MAP_QUEUE };
+enum { MAP_PAIR, MAP_FANIN, MAP_FANOUT, MAP_SHARED, MAP_SUBS, MAP_RETAIN, MAP_QUEUE, MAP_WORK };
 
 extern struct options {
 	const char *scen, *host, *label, *topic, *cafile, *user, *pass, *wspath;
 	int port, ver, pubs, subs, size, filters, qos, subqos, inflight, threads, map, batch, keepalive;
 	int npid, pid[MAXPID], spin, verify, tls, ws, conc, clients, sbatch, churn, cleanup, flood;
 	int wildpct, perip, wildsub;
-	double secs, warmup, drain, hold, rate;
-	uint64_t count, window;
+	double secs, warmup, drain, hold, rate, after;
+	uint64_t count, window, backlog;
 } O;
 
 static inline uint64_t now_ns(void)
@@ -185,6 +185,11 @@ extern uint64_t recv_per_msg;
 void acc_flush(thr *t);
 extern uint8_t *pattern;
 void conn_read(conn *c);
+void deliver(thr *t, conn *c, const uint8_t *pl, uint32_t len);
+/* A scenario's own way with a message at QoS 1: it acknowledges by itself. */
+/* After each turn of a thread. */
+extern void (*on_turn)(thr *t);
+extern void (*on_message)(thr *t, conn *c, const uint8_t *pid, const uint8_t *payload, uint32_t n);
 
 /* publish.c */
 extern uint64_t nsubs_total;
@@ -226,10 +231,18 @@ void default_window(void);
 void scen_pubsub(void);
 void scen_connect(void);
 void scen_subs(void);
+void run_and_report(void);
 
 /* kept.c */
 void scen_retained(void);
 void scen_queue(void);
+thr *seq_thr(void);
+bool seq_connect(thr *t, uint64_t want);
+void seq_publish(thr *t);
+
+/* work.c */
+void scen_work(void);
+void scen_retry(void);
 
 #ifdef WITH_TLS
 extern SSL_CTX *ctx;

@@ -49,7 +49,7 @@ static bool gap_take(flow *f, uint64_t s)
 
 uint8_t *pattern;
 
-static inline void deliver(thr *t, conn *c, const uint8_t *pl, uint32_t len)
+void deliver(thr *t, conn *c, const uint8_t *pl, uint32_t len)
 {
 	uint32_t mg, pub;
 	uint64_t seq, ts;
@@ -192,7 +192,8 @@ static void on_packet(conn *c, uint8_t h, const uint8_t *p, uint32_t n)
 			ack(t, 0x50, pid);
 			if (c->q2[id >> 3] & (1 << (id & 7))) { t->dupq2++; return; }
 			c->q2[id >> 3] |= (uint8_t)(1 << (id & 7));
-		} else if (q == 1) ack(t, 0x40, pid);
+		} else if (q == 1 && on_message) { on_message(t, c, pid, p + off, n - off); return; }
+		else if (q == 1) ack(t, 0x40, pid);
 		deliver(t, c, p + off, n - off);
 		return;
 	}
@@ -261,6 +262,9 @@ static ssize_t raw_read(conn *c, void *p, size_t n)
 	return recv(c->fd, p, n, 0);
 }
 
+void (*on_message)(thr *t, conn *c, const uint8_t *pid, const uint8_t *payload, uint32_t n);
+void (*on_turn)(thr *t);
+
 void conn_read(conn *c)
 {
 	thr *t = c->t;
@@ -308,7 +312,7 @@ again:
 			if ((size_t)k + len > t->rcap) die("packet of %u bytes exceeds the read buffer", len);
 			break;
 		}
-		if (t->alen + 8 > t->acap) {
+		if (t->alen + 64 > t->acap) {
 			if (!(t->ab = realloc(t->ab, t->acap *= 2))) die("oom");
 		}
 		on_packet(c, p[0], p + k, len);

@@ -42,6 +42,10 @@ int filter_at(conn *c, uint64_t k, char *o)
 		n += cat(o + n, O.topic);
 		n += cat(o + n, "/+");
 		return (int)n;
+	case MAP_WORK:
+		n = cat(o, "$queue/");
+		n += cat(o + n, O.topic);
+		return (int)n;
 	case MAP_SUBS: {
 		if (O.filters) { /* so many clients want each device */
 			uint64_t devices = nsubs_total / (uint64_t)O.filters;
@@ -107,11 +111,11 @@ void thr_init(thr *t, int id)
 void setup_flows(void)
 {
 	acks = xcalloc((size_t)O.pubs, sizeof *acks);
-	bool bits = O.map == MAP_SHARED || O.map == MAP_SUBS;
+	bool bits = O.map == MAP_SHARED || O.map == MAP_SUBS || O.map == MAP_WORK;
 	if (O.map == MAP_FANOUT || O.map == MAP_SHARED) fstride = (size_t)O.subs;
 	if (O.map == MAP_FANOUT) recv_per_msg = (uint64_t)O.subs;
 	nflows = (size_t)O.pubs * fstride;
-	if (O.map != MAP_SUBS) flows = xcalloc(nflows, sizeof *flows);
+	if (O.map != MAP_SUBS && O.map != MAP_WORK) flows = xcalloc(nflows, sizeof *flows);
 	if (bits) {
 		bm = xcalloc((size_t)O.pubs, sizeof *bm);
 		for (int i = 0; i < O.pubs; i++) bm[i] = xcalloc(BMBITS / 64, 8);

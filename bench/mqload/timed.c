@@ -2,7 +2,7 @@
 #include "mqload.h"
 
 /* runs publishers for the time or count asked; shared by pubsub and subs */
-static void run_and_report(void)
+void run_and_report(void)
 {
 	uint64_t nsub_conns = O.map == MAP_SUBS ? (uint64_t)O.clients : (uint64_t)O.subs;
 	(void)nsub_conns;
