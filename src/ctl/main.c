@@ -1,7 +1,6 @@
 /* sluicectl, the operator's tool: its command line and the table of its verbs.  One thread. */
 #include "ctl.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { WORDS_MAX = 8 }; /* of a command: the verb's and its operands */
@@ -77,17 +76,6 @@ struct command {
     unsigned count, options; /* options: given ones, enum option */
     bool help, version;
 };
-
-int ctl_fail(int code, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    fputs("sluicectl: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
-    va_end(args);
-    return code;
-}
 
 static void print_help(void)
 {
