@@ -219,24 +219,36 @@ static const struct verb *find_verb(const struct command *c, int *code)
     return NULL;
 }
 
-/* Verbs with options of their own, which may have the letters of others.  Whether it is one. */
-static bool run_own(int argc, char **argv, int *code)
+/* Verbs that speak MQTT have options of their own, with letters that others have as well.  Whether
+ * it is one of them. */
+static bool run_mqtt(int argc, char **argv, int *code)
 {
+    bool json = false, asks = false;
     int at = 1;
-    bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    at += json;
+    for (; at < argc && argv[at][0] == '-'; at++) {
+        bool has_value = strcmp(argv[at], "--url") == 0 || strcmp(argv[at], "--socket") == 0;
+        json = json || strcmp(argv[at], "--json") == 0;
+        asks = asks || has_value;
+        at += has_value;
+    }
     if (at >= argc) return false;
     bool is_pub = strcmp(argv[at], "pub") == 0;
     if (!is_pub && strcmp(argv[at], "sub") != 0) return false;
     unsigned count = (unsigned)(argc - at - 1);
-    *code = is_pub ? ctl_pub(json, count, argv + at + 1) : ctl_sub(json, count, argv + at + 1);
+    if (asks)
+        *code = ctl_fail(CTL_USAGE,
+                         "%s speaks MQTT: -h, -p and --unix say where the broker is, not "
+                         "--url and --socket",
+                         argv[at]);
+    else
+        *code = is_pub ? ctl_pub(json, count, argv + at + 1) : ctl_sub(json, count, argv + at + 1);
     return true;
 }
 
 int main(int argc, char **argv)
 {
     int code;
-    if (run_own(argc, argv, &code)) return code;
+    if (run_mqtt(argc, argv, &code)) return code;
     if (argc > 1 && strcmp(argv[1], "passwd") == 0) return ctl_passwd((unsigned)argc - 2, argv + 2);
     if (argc > 1 && strcmp(argv[1], "filter") == 0) return ctl_filter((unsigned)argc - 2, argv + 2);
     struct command c = {0};

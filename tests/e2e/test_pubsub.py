@@ -423,6 +423,8 @@ class CommandLine(Tool, unittest.TestCase):
                 errors = self.run_tool(verb, *args, code=2)
                 self.assertRegex(errors, r"\Asluicectl: [^\n]*\n\Z")
                 self.assertIn(word, errors)
+        errors = self.run_tool("pub", "-t", "a", "-n", before=("--url", "http://127.0.0.1:1"), code=2)
+        self.assertIn("pub speaks MQTT", errors)
         self.assertIn("at most 1000 topics", self.sub(*(["-t", "a"] * 1001), code=2))
 
 
