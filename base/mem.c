@@ -6,7 +6,7 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
-static _Thread_local long fail_countdown = -1;
+static _Thread_local long fail_countdown = MEM_FAIL_NONE;
 static _Thread_local bool fail_fired;
 
 bool mem_fail_after(long countdown)
@@ -19,8 +19,8 @@ bool mem_fail_after(long countdown)
 
 static bool must_fail(void)
 {
-    if (LIKELY(fail_countdown < 0)) return false;
-    if (fail_countdown-- > 0) return false;
+    if (LIKELY(fail_countdown == MEM_FAIL_NONE)) return false;
+    if (fail_countdown != MEM_FAIL_ALL && fail_countdown-- > 0) return false;
     fail_fired = true;
     return true;
 }

@@ -18,8 +18,9 @@ MUST_USE void *mem_realloc(void *p, size_t size);    /* NULL: p is as it was */
 MUST_USE char *mem_strndup(const void *p, size_t n); /* adds the final 0 */
 void mem_free(void *p);
 
-/* Test hook, this thread only: the allocation after `countdown` more fails, once; -1 = never.
- * Returns whether the previous order has fired. */
+enum { MEM_FAIL_NONE = -1, MEM_FAIL_ALL = -2 };
+/* Test hook, this thread only: the allocation after `countdown` more fails, once; or one of the
+ * above.  Returns whether the previous order has fired. */
 bool mem_fail_after(long countdown);
 
 #endif

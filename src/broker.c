@@ -14,6 +14,7 @@
 #include "sys.h"
 #include <errno.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
@@ -24,7 +25,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MEMORY_CHECK_MS = 1000, STOP_POLL_MS = 10, WHO_MAX = 128, ADMIN_PORT = 9883 };
+enum {
+    MEMORY_CHECK_MS = 100,
+    TRIM_MS = 10000,
+    SOFT_SHARE = 8,   /* publishers wait when less than this share of memory_limit is left */
+    SLACK_SHARE = 32, /* and no more when so much more is */
+    STOP_POLL_MS = 10,
+    WHO_MAX = 128,
+    ADMIN_PORT = 9883,
+};
 
 struct confs { /* newest first */
     struct confs *older;
@@ -42,9 +51,10 @@ struct broker {
     struct sys *sys;
     sigset_t signals;
     uint64_t sys_due_ms;
-    bool over_memory;
-    bool keeps;     /* there is a store on disk */
-    char *pid_file; /* written; to be removed */
+    enum core_pressure pressure;
+    uint64_t trim_ms; /* not before */
+    bool keeps;       /* there is a store on disk */
+    char *pid_file;   /* written; to be removed */
 };
 
 static const struct conf *conf_now(const struct broker *b) { return b->confs->conf; }
@@ -369,18 +379,36 @@ static void dump(struct broker *b)
     }
 }
 
+/* A level is left only when there is some distance to it. */
+static enum core_pressure pressure_of(uint64_t limit, uint64_t used, enum core_pressure now)
+{
+    uint64_t soft = limit - limit / SOFT_SHARE, slack = limit / SLACK_SHARE;
+    if (limit == 0) return CORE_PRESSURE_NONE;
+    if (used > (now == CORE_PRESSURE_HARD ? limit - slack : limit)) return CORE_PRESSURE_HARD;
+    if (used > (now >= CORE_PRESSURE_SOFT ? soft - slack : soft)) return CORE_PRESSURE_SOFT;
+    return CORE_PRESSURE_NONE;
+}
+
 static void check_memory(struct broker *b)
 {
+    static const char *const lines[] = {
+        [CORE_PRESSURE_NONE] = "Memory is well below memory_limit again.",
+        [CORE_PRESSURE_SOFT] = "Warning: memory is close to memory_limit: publishers are slowed "
+                               "down, QoS 0 to slow readers is dropped.",
+        [CORE_PRESSURE_HARD] = "Warning: memory_limit is reached: new sessions and publishes are "
+                               "refused.",
+    };
     uint64_t limit = conf_now(b)->memory_limit;
-    bool over = limit != 0 && sys_memory() > limit;
-    if (over == b->over_memory) return;
-    b->over_memory = over;
-    shards_refuse_clients(b->shards, over);
-    if (over)
-        log_line(b->log, LOG_T_WARNING,
-                 "Warning: memory_limit is reached: new sessions are refused.");
-    else
-        log_line(b->log, LOG_T_NOTICE, "Memory is below memory_limit again.");
+    enum core_pressure level = pressure_of(limit, limit ? sys_memory() : 0, b->pressure);
+    uint64_t now = clock_mono_ms();
+    if (level != CORE_PRESSURE_NONE && now >= b->trim_ms) { /* what is free goes to the kernel */
+        (void)malloc_trim(0);
+        b->trim_ms = now + TRIM_MS;
+    }
+    if (level == b->pressure) return;
+    b->pressure = level;
+    shards_pressure(b->shards, level);
+    log_line(b->log, level ? LOG_T_WARNING : LOG_T_NOTICE, lines[level]);
 }
 
 static void serve_time(struct broker *b)
@@ -388,7 +416,9 @@ static void serve_time(struct broker *b)
     uint64_t now = clock_mono_ms(), every = conf_now(b)->sys_interval_s * (uint64_t)1000;
     check_memory(b);
     if (every == 0 || now < b->sys_due_ms) return;
-    sys_update(b->sys, now);
+    struct sys_limits limits = {.dead_letters = conf_now(b)->alarm_dead_letters,
+                                .queue_age_s = conf_now(b)->alarm_queue_age_s};
+    sys_update(b->sys, &limits, now);
     b->sys_due_ms = now + every - now % every; /* aligned, as mosquitto does */
 }
 

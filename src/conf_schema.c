@@ -381,7 +381,8 @@ static const struct conf_directive schema[] = {
      .kind = CONF_SIZE,
      .max = HUGE_SIZE,
      .initial = "0",
-     .help = "Above so many bytes of heap new clients are refused. 0: no limit."},
+     .help = "Above so many bytes of memory new clients and publishes are refused; above 7/8 of "
+             "them publishers are slowed down. 0: no limit."},
     {.name = "max_topic_levels",
      IN_CORE(max_topic_levels),
      RELOAD,

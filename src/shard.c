@@ -20,7 +20,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { DRAIN_PASSES = 8 }; /* of the inboxes before a question is answered */
+enum {
+    DRAIN_PASSES = 8,    /* of the inboxes before a question is answered */
+    PROMISE_POLL_MS = 5, /* the store wakes us, but not when it is full or mail has no room */
+};
 
 /* ---- limits ---- */
 
@@ -47,7 +50,8 @@ static bool session_admit(void *ctx, bool always)
 {
     struct shard_set *set = ((struct shard *)ctx)->set;
     int64_t most = atomic_load_explicit(&set->max_clients, memory_order_relaxed);
-    bool refuse = atomic_load_explicit(&set->refuse_clients, memory_order_relaxed);
+    int pressure = atomic_load_explicit(&set->pressure, memory_order_relaxed);
+    bool refuse = pressure == CORE_PRESSURE_HARD;
     int64_t now = atomic_fetch_add_explicit(&set->clients, 1, memory_order_relaxed);
     if (always || (!refuse && (most < 0 || now < most))) return true;
     atomic_fetch_sub_explicit(&set->clients, 1, memory_order_relaxed);
@@ -188,6 +192,42 @@ static void tasks_run(struct shard *s)
     }
 }
 
+/* ---- promises ---- */
+
+void shard_when_safe(struct shard *s, struct shard_promise *p)
+{
+    p->sealed = core_promise(s->core, &p->seq);
+    p->fresh = true;
+    p->until_ms = s->now_ms + SHARD_PROMISE_MS;
+    list_push(&s->promises, &p->link);
+}
+
+static bool mail_is_out(const struct shard *s)
+{
+    for (unsigned to = 0; to < s->set->count; to++)
+        if (core_mail_pending(s->core, to)) return false;
+    return true;
+}
+
+/* all: whatever has become of it. */
+static void promises_run(struct shard *s, bool all)
+{
+    LIST_EACH_SAFE(it, next, &s->promises)
+    {
+        struct shard_promise *p = CONTAINER_OF(it, struct shard_promise, link);
+        bool fresh = p->fresh;
+        p->fresh = false;
+        if (!p->sealed) p->sealed = core_promise(s->core, &p->seq);
+        p->kept = !fresh && p->sealed && core_promised(s->core, p->seq) && mail_is_out(s);
+        if (!p->kept && !all && s->now_ms < p->until_ms) {
+            s->busy |= fresh;
+            continue;
+        }
+        list_del(&p->link);
+        p->run(s, p);
+    }
+}
+
 /* ---- mail ---- */
 
 static struct ring_lane *lane(struct shard_set *set, unsigned from, unsigned to)
@@ -232,7 +272,7 @@ static bool mail_post(struct shard *s)
         struct buf b;
         if (to == s->index) continue;
         while (ring_pop(&l->empty, &b)) core_mail_recycle(s->core, &b);
-        if (core_mail_pending(s->core, to) == 0) continue;
+        if (core_mail_pending(s->core, to) == 0 || core_mail_held(s->core)) continue;
         if (!lane_has_room(s, l)) {
             atomic_store(&l->stalled, true); /* then mail_waits() looks again */
             all = false;
@@ -252,8 +292,8 @@ static bool mail_waits(struct shard *s)
     for (unsigned i = 0; i < s->set->count; i++) {
         if (i == s->index) continue;
         if (!ring_empty(&lane(s->set, i, s->index)->full)) return true;
-        if (core_mail_pending(s->core, i) && lane_has_room(s, lane(s->set, s->index, i)))
-            return true;
+        bool posts = core_mail_pending(s->core, i) > 0 && !core_mail_held(s->core);
+        if (posts && lane_has_room(s, lane(s->set, s->index, i))) return true;
     }
     if (atomic_load(&s->store_news) || core_store_news(s->core)) return true;
     return atomic_load(&s->tasks) != NULL; /* pairs with shard_post() */
@@ -267,6 +307,7 @@ static int sleep_time(const struct shard *s)
     uint64_t due = core_next_due(s->core);
     if (s->doors_open_ms) due = min_u64(due, s->doors_open_ms);
     if (s->stopping) due = min_u64(due, s->stop_by_ms);
+    if (!list_empty(&s->promises)) due = min_u64(due, s->now_ms + PROMISE_POLL_MS);
     due = min_u64(due, min_u64(first_deadline(&s->fresh), first_deadline(&s->lingering)));
     if (due == UINT64_MAX) return -1;
     return due <= s->now_ms ? 0 : (int)min_u64(due - s->now_ms, 3600 * 1000);
@@ -322,6 +363,8 @@ static void turn(struct shard *s)
 {
     wait_for_work(s);
     core_tick(s->core, s->now_ms, clock_wall_ms());
+    core_pressure(
+        s->core, (enum core_pressure)atomic_load_explicit(&s->set->pressure, memory_order_relaxed));
     bool mail = mail_take(s);
     if (core_mail_asks(s->core)) {
         for (int i = 0; i < DRAIN_PASSES && mail_take(s); i++) {
@@ -335,6 +378,7 @@ static void turn(struct shard *s)
     timers_due(s);
     (void)core_settle(s->core); /* what waits, the store wakes us for */
     s->busy = mail;
+    promises_run(s, false);
     s->held = !mail_post(s) && !s->stopping;
     if (!s->held) connections_serve(s);
     core_flush(s->core); /* before mail, so that the log has things in the order they happened */
@@ -410,6 +454,7 @@ static int shard_init(struct shard *s)
     list_init(&s->conns);
     list_init(&s->lingering);
     list_init(&s->dead);
+    list_init(&s->promises);
     s->input = mem_alloc(READ_SIZE);
     if (s->input == NULL) return E_NOMEM;
     return loop_open(&s->loop);
@@ -490,7 +535,8 @@ void shards_stop(struct shard_set *set)
 static void shard_fini(struct shard *s)
 {
     if (s->core) { /* the threads have ended: what was posted last is for us to take */
-        tasks_run(s);
+        while (atomic_load(&s->tasks)) tasks_run(s); /* some go on in pieces */
+        promises_run(s, true);
         conns_free(&s->fresh);
         conns_free(&s->conns);
         conns_free(&s->lingering);
@@ -545,9 +591,9 @@ void shards_limit(struct shard_set *set, const struct shard_limits *limits)
     atomic_store_explicit(&set->max_connections, limits->max_connections, memory_order_relaxed);
 }
 
-void shards_refuse_clients(struct shard_set *set, bool refuse)
+void shards_pressure(struct shard_set *set, enum core_pressure level)
 {
-    atomic_store_explicit(&set->refuse_clients, refuse, memory_order_relaxed);
+    atomic_store_explicit(&set->pressure, (int)level, memory_order_relaxed);
 }
 
 int64_t shards_connections(const struct shard_set *set)

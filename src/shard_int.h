@@ -40,6 +40,7 @@ struct shard {
     struct list fresh; /* connections before CONNECT, oldest first */
     struct list conns;
     struct list lingering; /* being closed, oldest first */
+    struct list promises;  /* struct shard_promise */
     struct list dead;      /* freed when the turn ends: the loop may hold an event of theirs */
     struct door *doors;
     size_t door_count;
@@ -78,7 +79,7 @@ struct shard_set {
     uint64_t seed;
     /* Gauges and limits over all shards; relaxed: a limit may be a few off. */
     _Atomic int64_t connections, accepted, clients, max_connections, max_clients;
-    _Atomic bool refuse_clients;
+    _Atomic int pressure; /* enum core_pressure; relaxed: looked at in each turn */
     _Atomic bool hurry;
     _Atomic unsigned running; /* threads */
 };

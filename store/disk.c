@@ -11,8 +11,6 @@
 #include "base/rng.h"
 #include "store/engine.h"
 
-enum { UNHELD_ASKED = 2 }; /* checkpoints that a message is left for, see checkpoint_in_force() */
-
 enum {
     CHANCES = 1000,
     DELAYS_MAX = 8, /* in a row: what is delayed happens in the end, whatever its chance */
@@ -22,12 +20,13 @@ enum {
 struct record {
     uint8_t *bytes; /* the prefix, then the body; NULL: freed, or taken by a crash */
     uint32_t prefix_size, body_size;
-    uint32_t holds[STORE_DISK_DOORS_MAX]; /* by door */
+    uint32_t holds;
+    uint32_t dropped[STORE_DISK_DOORS_MAX]; /* of them, by door, and not released yet */
     uint16_t shard;
     uint8_t kind;         /* enum store_kind */
     uint8_t fetch_delays; /* in a row */
     bool reported_lost;
-    uint8_t unheld; /* checkpoints asked for in a row while and since nobody held it */
+    bool unheld; /* when the checkpoint was asked for, and since */
 };
 
 struct store_disk {
@@ -58,6 +57,8 @@ struct disk_door {
     uint32_t run;
     uint16_t shard;
     bool appended, scanned, scanning;
+    size_t *drops, drop_count, drop_room; /* records that it has dropped, not released yet */
+    bool drops_lost;                      /* without memory: it may be others as well */
 };
 
 struct disk_scan {
@@ -87,11 +88,12 @@ static struct record *record_of(struct store_disk *d, uint64_t seq)
     return &d->records[index];
 }
 
+/* By somebody who has not dropped it, released or not. */
 static bool is_held(const struct record *r)
 {
-    for (int i = 0; i < STORE_DISK_DOORS_MAX; i++)
-        if (r->holds[i] > 0) return true;
-    return false;
+    uint32_t dropped = 0;
+    for (int i = 0; i < STORE_DISK_DOORS_MAX; i++) dropped += r->dropped[i];
+    return r->holds > dropped;
 }
 
 /* By whatever door: reading asks for no more. */
@@ -183,16 +185,15 @@ static void record_free(struct record *r)
     r->bytes = NULL;
 }
 
-/* Frees what nobody held when this checkpoint and the one before were asked for, nor has since.
- * What was dropped later is left for the next one: a crash may undo what its holder did, as that is
- * perhaps not safe, and who recovers reads it again; or it is in a letter whose receiver holds it
- * again, and such a letter does not last for two checkpoints, which go by the same mail. */
+/* Frees what nobody held when this checkpoint was asked for.  What was dropped later is left for
+ * the next one: a crash may undo what its holder did, as that is perhaps not safe, and who recovers
+ * reads it again. */
 static void checkpoint_in_force(struct store_disk *d)
 {
     for (size_t i = d->first; i < d->next_checkpoint; i++) {
         struct record *r = &d->records[i];
         bool kept = i >= d->keep && r->kind == STORE_MESSAGE;
-        if (r->unheld >= UNHELD_ASKED && !kept) record_free(r);
+        if (r->unheld && !kept) record_free(r);
     }
     while (d->first < d->next_checkpoint && d->records[d->first].bytes == NULL) d->first++;
     d->checkpoint = d->next_checkpoint;
@@ -217,7 +218,7 @@ static uint64_t disk_poll(struct store *st)
 {
     const struct disk_door *door = door_of(st);
     struct store_disk *d = door->disk;
-    if (!is_dead(door) && d->safe < d->count) {
+    if (!is_dead(door) && d->safe < d->count && !d->faults.stuck) {
         if (d->sync_delays < DELAYS_MAX && strikes(d, d->faults.sync_delay)) {
             d->sync_delays++;
             d->batch = d->count;
@@ -244,8 +245,8 @@ static store_ref disk_hold(struct store *st, uint64_t seq, struct blob *body)
     ASSERT(body == NULL || r->bytes == NULL ||
            bytes_eq(bytes_of(body->data, body->size),
                     bytes_of(r->bytes + r->prefix_size, r->body_size)));
-    r->holds[door->shard]++;
-    r->unheld = 0;
+    r->holds++;
+    r->unheld = false;
     return seq;
 }
 
@@ -279,13 +280,43 @@ static int disk_fetch(struct store *st, store_ref ref, struct blob **body)
     return 0;
 }
 
+static void list_drop(struct disk_door *door, size_t index)
+{
+    if (door->drop_count == door->drop_room) {
+        size_t more = door->drop_room ? door->drop_room * 2 : 64;
+        size_t *p = mem_realloc(door->drops, more * sizeof *p);
+        door->drops_lost |= p == NULL;
+        if (p == NULL) return;
+        door->drops = p;
+        door->drop_room = more;
+    }
+    door->drops[door->drop_count++] = index;
+}
+
 static void disk_drop(struct store *st, store_ref ref)
 {
-    const struct disk_door *door = door_of(st);
+    struct disk_door *door = door_of(st);
     if (is_dead(door)) return;
-    uint32_t *holds = &record_of(door->disk, ref)->holds[door->shard];
-    ASSERT(*holds > 0);
-    --*holds;
+    struct record *r = held(door->disk, ref);
+    if (r->dropped[door->shard]++ == 0) list_drop(door, index_of(ref));
+}
+
+static void release(const struct disk_door *door, size_t index)
+{
+    struct record *r = &door->disk->records[index];
+    r->holds -= r->dropped[door->shard];
+    r->dropped[door->shard] = 0;
+}
+
+static void disk_release(struct store *st)
+{
+    struct disk_door *door = door_of(st);
+    const struct store_disk *d = door->disk;
+    if (is_dead(door)) return;
+    for (size_t i = 0; i < door->drop_count; i++) release(door, door->drops[i]);
+    for (size_t i = 0; door->drops_lost && i < d->count; i++) release(door, i);
+    door->drop_count = 0;
+    door->drops_lost = false;
 }
 
 /* ---- recovery and checkpoints ---- */
@@ -357,7 +388,7 @@ static int disk_checkpoint(struct store *st, uint64_t begin)
     d->checkpoint_waits = true;
     for (size_t i = d->first; i < index; i++) {
         struct record *r = &d->records[i];
-        r->unheld = is_held(r) ? 0 : (uint8_t)min_u64(r->unheld + 1u, UNHELD_ASKED);
+        r->unheld = r->holds == 0;
     }
     if (d->next_needs == d->safe) checkpoint_in_force(d);
     disk_check(d);
@@ -508,13 +539,14 @@ static void disk_close(struct store *st)
     ASSERT(!door->scanning);
     ASSERT(d->door_count > 0);
     if (--d->door_count == 0 && !is_dead(door)) make_safe(d, d->count);
+    mem_free(door->drops);
     mem_free(door);
 }
 
 #define DISK_OPS                                                                                   \
     .append = disk_append, .journal = disk_journal, .crowded = disk_crowded, .flush = disk_flush,  \
     .poll = disk_poll, .end = disk_end, .hold = disk_hold, .fetch = disk_fetch, .drop = disk_drop, \
-    .scan_open = disk_scan_open, .checkpoint_due = disk_checkpoint_due,                            \
+    .release = disk_release, .scan_open = disk_scan_open, .checkpoint_due = disk_checkpoint_due,   \
     .checkpoint = disk_checkpoint, .must_move = disk_must_move, .move = disk_move,                 \
     .stats = disk_stats, .close = disk_close
 
@@ -572,8 +604,9 @@ int store_disk_open(struct store **doors, unsigned count, struct store_disk *dis
     }
     disk->door_count = count;
     for (size_t i = 0; i < disk->count; i++) {
-        memset(disk->records[i].holds, 0, sizeof disk->records[i].holds);
-        disk->records[i].unheld = 0;
+        memset(disk->records[i].dropped, 0, sizeof disk->records[i].dropped);
+        disk->records[i].holds = 0;
+        disk->records[i].unheld = false;
     }
     disk->opened = disk->safe = disk->count;
     disk->sync_delays = 0;

@@ -4,9 +4,9 @@
  *
  * It is as strict as store.h allows: sequence numbers have gaps, and a message that nobody holds is
  * freed by the first checkpoint that begins behind it: fetching it later is E_IO.  ASSERTs: using a
- * reference that is not held, dropping it by another door than took it, a checkpoint that begins at
- * something that is not safe.  A checkpoint is in force (survives a crash, frees) when everything
- * is safe that was appended before it was asked for. */
+ * reference that is not held, a checkpoint that begins at something that is not safe.  A checkpoint
+ * is in force (survives a crash, frees) when everything is safe that was appended before it was
+ * asked for. */
 #ifndef STORE_DISK_H
 #define STORE_DISK_H
 
@@ -28,6 +28,7 @@ struct store_faults {
     uint32_t checkpoint;  /* one is due; never without this */
     uint32_t move;        /* a message lies where it must be moved from */
     bool full;            /* appends are E_FULL while it is set */
+    bool stuck;           /* nothing gets safe while it is set */
 };
 
 MUST_USE int store_disk_new(struct store_disk **out, uint64_t seed);

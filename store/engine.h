@@ -15,6 +15,7 @@ struct store_ops {
     store_ref (*hold)(struct store *st, uint64_t seq, struct blob *body);
     int (*fetch)(struct store *st, store_ref ref, struct blob **body);
     void (*drop)(struct store *st, store_ref ref);
+    void (*release)(struct store *st);
     int (*scan_open)(struct store *st, struct store_scan **out);
     bool (*checkpoint_due)(const struct store *st);
     int (*checkpoint)(struct store *st, uint64_t begin);

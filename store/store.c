@@ -28,6 +28,10 @@ int store_fetch(struct store *st, store_ref ref, struct blob **body)
     return st->ops->fetch(st, ref, body);
 }
 void store_drop(struct store *st, store_ref ref) { st->ops->drop(st, ref); }
+void store_release(struct store *st)
+{
+    if (st->keeps) st->ops->release(st);
+}
 
 int store_scan_open(struct store *st, struct store_scan **out)
 {

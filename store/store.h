@@ -69,9 +69,13 @@ store_ref store_hold(struct store *st, uint64_t seq, struct blob *body);
  * engine); E_NOMEM. */
 MUST_USE int store_fetch(struct store *st, store_ref ref, struct blob **body);
 
-/* Gives a held reference back.  The message stays for as long as mail may be on its way to somebody
- * who will hold it again: half a second with the log, two checkpoints with the simulated disk. */
+/* Gives a held reference back, by whatever door it was taken: who passes one on, as a letter to
+ * another shard, has happened before.  The message stays until store_release(), and then until a
+ * crash cannot undo what was appended before that. */
 void store_drop(struct store *st, store_ref ref);
+
+/* What this door has dropped until now is given up: why is in the log. */
+void store_release(struct store *st);
 
 /* ---- recovery and checkpoints ---- */
 

@@ -23,6 +23,8 @@ enum {
     PORT = 1883,
     CONNECT_LIMIT = 65536, /* as src/core/input.c */
     RUN_TURNS_MAX = 4000000,
+    MAIL_STAYS_ONE_IN = 60, /* turns in which there is some */
+    MAIL_STAYS_MOST = 200,  /* turns */
 };
 static const uint64_t WALL_START_MS = 1700000000000;
 
@@ -73,6 +75,7 @@ struct wshard {
     struct core *core;
     struct store *store;
     struct list inbox[CORE_MAX_SHARDS]; /* letters, by sender */
+    unsigned stays[CORE_MAX_SHARDS];    /* turns for which they are not read */
 };
 
 struct world {
@@ -91,6 +94,7 @@ struct world {
     uint64_t login_delay_ms;
     unsigned logins_max;     /* that wait; 0: no limit */
     struct store_disk *disk; /* NULL: nothing is kept */
+    bool disk_waits;         /* nothing gets safe: what waits for that does not move */
     bool shuffle;
 };
 
@@ -410,6 +414,7 @@ struct core *world_core(struct world *w, unsigned shard) { return w->shards[shar
 struct core_config *world_config(struct world *w) { return &w->cfg; }
 uint64_t world_now(const struct world *w) { return w->now_ms; }
 void world_shuffle(struct world *w, bool on) { w->shuffle = on; }
+void world_disk_waits(struct world *w, bool on) { w->disk_waits = on; }
 void world_max_clients(struct world *w, unsigned most) { w->clients_max = most; }
 
 void world_user(struct world *w, struct bytes name, struct bytes password, uint64_t lasts_ms)
@@ -570,12 +575,24 @@ static bool logins_answer(struct world *w, unsigned shard)
     return moved;
 }
 
+/* Now and then the mail of one shard takes very long. */
+static bool mail_stays(struct world *w, struct wshard *s, unsigned src)
+{
+    if (!w->shuffle || list_empty(&s->inbox[src])) return false;
+    if (s->stays[src]) return --s->stays[src] > 0;
+    if (rng_below(&w->rng, MAIL_STAYS_ONE_IN) == 0)
+        s->stays[src] = (unsigned)rng_below(&w->rng, MAIL_STAYS_MOST);
+    return s->stays[src] > 0;
+}
+
 static bool mail_in(struct world *w, struct wshard *s, bool all)
 {
     bool moved = false;
     for (unsigned src = 0; src < w->shard_count; src++) {
+        bool stays = !all && mail_stays(w, s, src);
         while (!list_empty(&s->inbox[src])) {
             moved = true; /* what stays for a later turn moves then */
+            if (stays) break;
             if (!all && w->shuffle && rng_below(&w->rng, 3) == 0) break;
             struct letter *l = CONTAINER_OF(s->inbox[src].next, struct letter, link);
             list_del(&l->link);
@@ -628,7 +645,10 @@ static void output(struct wconn *c)
 
 static void handle_event(struct wconn *c, unsigned events)
 {
-    if (events & CORE_EV_RESUME) c->paused = false;
+    if (events & CORE_EV_RESUME) { /* what it has sent meanwhile comes before what it gets */
+        c->paused = false;
+        (void)input(c->w, c);
+    }
     if (events & CORE_EV_CLOSE || (events & CORE_EV_OUTPUT && !c->output_waits)) output(c);
     if (!(events & CORE_EV_CLOSE)) return;
     core_conn_closed(c->core, 0);
@@ -659,7 +679,7 @@ static bool turn(struct world *w, unsigned shard)
         output(c); /* writable again */
         moved = true;
     }
-    moved |= core_settle(core);
+    moved |= core_settle(core) && !w->disk_waits;
     moved |= mail_out(w, shard);
     unsigned events;
     for (struct cconn *ready; (ready = core_next_ready(core, &events)) != NULL; moved = true)

@@ -67,6 +67,8 @@ void world_drop(struct wconn *c);
 void world_run(struct world *w);
 /* Also how much mail and how many bytes of a connection a turn gets to see. */
 void world_shuffle(struct world *w, bool on);
+/* The disk makes nothing safe meanwhile: at rest is who waits for that, too. */
+void world_disk_waits(struct world *w, bool on);
 bool world_step(struct world *w);                 /* one turn of one shard; whether it moved */
 void world_advance(struct world *w, uint64_t ms); /* lets time pass, timer by timer, running */
 uint64_t world_now(const struct world *w);        /* ms */

@@ -39,7 +39,7 @@ struct checkpoint {
     uint32_t at, left; /* items of it that were written, and that are to be */
     struct outq_walk walk;
     struct queue_walk queues;
-    uint32_t letters; /* dead ones that were written */
+    uint64_t letters; /* the last dead one that was written */
     bool delayed;     /* delayed messages are being written */
     uint8_t *after;   /* topic of the last retained message, owned */
     uint32_t after_len;
@@ -118,6 +118,7 @@ static int snapshot(struct checkpoint *cp, struct session *s)
     journal_meta(s);
     put_subs(s);
     put_window(s);
+    rjobs_journal(s);
     if (s->full) journal_full(s, 0);
     put_mark(s, J_SNAP_STATE);
     cp->queue = s->id;
@@ -286,6 +287,7 @@ static void start(struct core *core, struct checkpoint *cp, uint64_t begin)
     cp->delayed = false;
     cp->after_len = 0;
     cp->asked = false;
+    core->drops_wait = core->journal_torn;
     core->journal_torn = false; /* what is lost from now on asks for the next one */
 }
 

@@ -79,6 +79,7 @@ bool conn_may_send(struct cconn *c, size_t n)
 void conn_close_silent(struct cconn *c, const char *why)
 {
     if (c->state == CONN_CLOSING) return;
+    if (c->state == CONN_ENTERING) c->out.head = c->out.tail = 0; /* that CONNACK may not be true */
     c->state = CONN_CLOSING;
     c->close_reason = why;
     conn_release_waiters(c);
@@ -115,6 +116,7 @@ static void timer_fired(struct timer *t, void *ctx)
         conn_close_silent(c, why[c->login]);
         return;
     }
+    if (c->state == CONN_ENTERING) conn_enter_failed(c);
     if (c->state != CONN_UP || c->keep_alive_ms == 0) return;
     uint64_t due = c->last_packet_ms + c->keep_alive_ms;
     if (c->paused && !c->paused_by_output) /* it waits for somebody else: the silence is ours */
@@ -223,6 +225,7 @@ struct cconn *core_next_ready(struct core *core, unsigned *events)
 
 struct bytes core_output(struct cconn *c)
 {
+    if (UNLIKELY(c->state == CONN_ENTERING)) return (struct bytes){0};
     if (c->state == CONN_UP) deliver_pull(c);
     return c->out.data ? buf_view(&c->out) : (struct bytes){0};
 }
@@ -251,6 +254,7 @@ static bool backlog_is_low(const struct cconn *c)
 
 void core_output_sent(struct cconn *c, size_t n)
 {
+    if (UNLIKELY(c->state == CONN_ENTERING)) return;
     c->core->stats.bytes_sent += n;
     if (n) buf_consume(&c->out, (uint32_t)n);
     c->blocked = buf_len(&c->out) > 0;

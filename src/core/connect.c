@@ -15,6 +15,7 @@ struct entry {
     struct bytes id;
     char assigned[256];
     bool is_assigned;
+    bool unsafe; /* CONNACK says what the log does not have yet */
     uint32_t expiry_s;
     uint16_t keep_alive_s;
 };
@@ -241,6 +242,7 @@ static int open_session(struct cconn *c, struct entry *e, struct session **out, 
     struct core *core = c->core;
     struct session *s = session_find(core, e->id);
     *present = false;
+    e->unsafe = s && s->logged; /* it ends, or another time begins to count */
     if (s && s->conn) {
         bool ends = e->m.clean_start || s->expiry_s == 0;
         take_over(core, s);
@@ -341,6 +343,55 @@ static int remember_user(struct cconn *c, const struct mqtt_connect *m, char **o
     return *owner ? 0 : E_NOMEM;
 }
 
+void conn_enter(struct cconn *c)
+{
+    struct core *core = c->core;
+    c->state = CONN_UP;
+    core->stats.connections_accepted++;
+    core->stats.messages_sent++;
+    if (c->keep_alive_ms)
+        timer_arm(&core->timers, &c->timer, core->now_ms + c->keep_alive_ms);
+    else
+        timer_cancel(&core->timers, &c->timer);
+    login_begins(c);
+    conn_ready(c, CORE_EV_OUTPUT);
+    session_resumed(c->session);
+    conn_resume(c);
+}
+
+/* What the client sends after CONNECT is not read meanwhile, what others send to it is queued. */
+static void enter_later(struct cconn *c)
+{
+    struct core *core = c->core;
+    c->state = CONN_ENTERING;
+    c->paused = true;
+    c->waits_for = NULL;
+    list_push(&core->entering, &c->waiting);
+    timer_arm(&core->timers, &c->timer, core->now_ms + core->cfg.connect_timeout_ms);
+    pending_journal(c, MQTT_CONNACK, 0, 0);
+}
+
+/* On a full disk, which may last, who was there before is served: a crash leaves that session as it
+ * was. */
+void conn_enter_unsafe(struct core *core)
+{
+    LIST_EACH_SAFE(it, next, &core->entering)
+    {
+        struct cconn *c = CONTAINER_OF(it, struct cconn, waiting);
+        if (c->goes_on) conn_enter(c);
+    }
+}
+
+void conn_enter_failed(struct cconn *c)
+{
+    session_set_will(c->session, NULL);
+    c->out.head = c->out.tail = 0;
+    c->state = CONN_NEW;
+    struct mqtt_connect m = {.version = c->version};
+    m.client_id = bytes_of(c->session->client_id, c->session->client_id_len);
+    (void)conn_refuse(c, &m, MQTT_SERVER_UNAVAILABLE, "the log does not take its session");
+}
+
 static int accept_client(struct cconn *c, struct entry *e)
 {
     struct core *core = c->core;
@@ -379,16 +430,13 @@ static int accept_client(struct cconn *c, struct entry *e)
     size_t size =
         (size_t)(mqtt_connack_encode(d, c->version, say_present, MQTT_SUCCESS, block) - d);
     if (!conn_may_send(c, size)) return 0;
-    conn_commit(c, size);
-    c->state = CONN_UP;
-    core->stats.connections_accepted++;
-    if (c->keep_alive_ms)
-        timer_arm(&core->timers, &c->timer, core->now_ms + c->keep_alive_ms);
-    else
-        timer_cancel(&core->timers, &c->timer);
+    buf_commit(&c->out, (uint32_t)size);
     log_connected(core, c, e);
-    login_begins(c);
-    if (present) session_resumed(s);
+    c->goes_on = present;
+    if (e->unsafe || s->logged)
+        enter_later(c);
+    else
+        conn_enter(c);
     return 0;
 }
 

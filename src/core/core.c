@@ -106,7 +106,7 @@ static void core_destroy(struct core *core)
     mem_free(core->deliveries);
     if (core->trie.root) trie_fini(&core->trie);
     filter_store_free(&core->filters);
-    for (unsigned i = 0; i < CORE_MAX_SHARDS; i++) buf_fini(&core->mail[i].buf);
+    mailbox_free(core);
     for (uint32_t i = 0; i < core->spare_count; i++) buf_fini(&core->spare[i]);
     for (uint32_t i = 0; i < core->subid_set_count; i++) mem_free(core->subid_sets[i]);
     for (int i = 0; i < SCRATCH_COUNT; i++) mem_free(core->scratches[i].p);
@@ -145,6 +145,8 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     list_init(&core->mail_waiters);
     list_init(&core->store_waiters);
     list_init(&core->login_waiters);
+    list_init(&core->entering);
+    list_init(&core->pressure_waiters);
     list_init(&core->conns);
     list_init(&core->fetching);
     list_init(&core->replays_dirty);
@@ -164,7 +166,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     settings.seed = seed;
     core->filters = filter_store_new(&settings);
     if (core->filters == NULL || trie_init(&core->trie, seed) < 0 || checkpoint_init(core) < 0 ||
-        retain_new(&core->retain, seed, retained_release, core) < 0 ||
+        retain_new(&core->retain, seed, retained_release, core) < 0 || mailbox_init(core) < 0 ||
         histories_configure(core) < 0) {
         core_destroy(core);
         return E_NOMEM;
@@ -199,7 +201,6 @@ void core_free(struct core **core_ptr)
     wqueue_free_all(core);
     dead_free(core);
     delayed_free(core);
-    mailbox_free(core);
     pending_free(core);
     interest_free(core);
     histories_free(core);
@@ -221,10 +222,12 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
 {
     core->now_ms = max_u64(now_ms, core->now_ms);
     core->wall_ms = wall_ms;
+    mailbox_refill(core);
     if (timers_next(&core->timers) <= core->now_ms || core->timers.now_ms + 1000 < core->now_ms)
         timers_run(&core->timers, core->now_ms, core);
     conn_congested_tick(core);
     history_tick(core);
+    pressure_tick(core);
     if (core->now_ms >= core->retain_sweep_ms) {
         core->retain_sweep_ms = core->now_ms + EXPIRY_SWEEP_MS;
         retained_sweep(core);
@@ -235,13 +238,15 @@ uint64_t core_next_due(const struct core *core)
 {
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
-    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) ||
+    bool is_short = core->mail_short || !core_flushed(core);
+    if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) || is_short ||
         wqueue_has_work(core) || dead_has_work(core) || delayed_has_work(core))
         return core->now_ms + STORE_RETRY_MS;
     uint64_t due = min_u64(timers_next(&core->timers), conn_congested_due(core));
     due = min_u64(due, min_u64(checkpoint_due(core), history_due(core)));
     if (core->dead_notes) due = min_u64(due, core->dead_again_ms);
     if (!list_empty(&core->delayed_due)) due = min_u64(due, core->delayed_again_ms);
+    due = min_u64(due, pressure_due(core));
     return core->retain_expiring ? min_u64(due, core->retain_sweep_ms) : due;
 }
 

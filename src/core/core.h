@@ -168,6 +168,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t refused_envelopes; /* of publishes and wills, see envelope.h */
     uint64_t route_hits, route_misses;
     uint64_t publishers_paused;
+    uint64_t refused_pressure, dropped_pressure;  /* publishes, while memory is short */
     uint64_t connected;                           /* gauge: sessions with a connection */
     uint64_t sessions;                            /* gauge */
     uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */
@@ -176,8 +177,10 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */
     uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
     uint64_t dead_letters, dead_lost;     /* published; could not be */
-    uint64_t delayed;                     /* gauge: messages that wait for their time */
-    uint64_t dead_listed, dead_trimmed;   /* gauge: in the list; gone for its limits */
+    uint64_t dead_attempts, dead_rejected, dead_expired, dead_overflow, dead_too_large,
+        dead_session_expired;           /* of those published: enum dead_reason, in its order */
+    uint64_t delayed;                   /* gauge: messages that wait for their time */
+    uint64_t dead_listed, dead_trimmed; /* gauge: in the list; gone for its limits */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on
@@ -193,6 +196,13 @@ void core_configure(struct core *core,
 /* Time passes: now_ms is monotonic, wall_ms is since 1970.  Fires timers. */
 void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms);
 uint64_t core_next_due(const struct core *core); /* now_ms of the next timer; UINT64_MAX: none */
+
+/* How short memory is, as the shell sees it.  SOFT: publishers wait (each may send one message a
+ * second), and QoS 0 for a client whose socket takes no more is dropped.  HARD: MQTT 5 clients are
+ * also refused QoS 1 and 2 with 0x97, others wait ten times as long, QoS 0 is dropped; new sessions
+ * are session_admit()'s to refuse.  What removes a retained message is always taken. */
+enum core_pressure { CORE_PRESSURE_NONE, CORE_PRESSURE_SOFT, CORE_PRESSURE_HARD };
+void core_pressure(struct core *core, enum core_pressure level); /* cheap when it is the same */
 
 /* The shard a client id's sessions live on. */
 unsigned core_home(struct bytes client_id, unsigned shards, uint64_t seed);
@@ -254,8 +264,16 @@ bool core_settle(struct core *core);
 void core_flush(struct core *core);
 /* Whether all of it is there; not when the store had no room. */
 bool core_flushed(const struct core *core);
+/* Whether mail stays until it is: not on a full disk, which may last. */
+bool core_mail_held(const struct core *core);
 /* Whether core_settle() would find something new; to be asked before sleeping. */
 bool core_store_news(const struct core *core);
+
+/* Up to which sequence the log has to be safe for all that was done until now to outlive a crash
+ * (0: nothing has to be).  False: the store has no room for it just now, ask in a later turn. */
+bool core_promise(struct core *core, uint64_t *seq);
+/* Whether it is, as core_settle() saw it last. */
+bool core_promised(const struct core *core, uint64_t seq);
 
 /* Reads everything the store has of an earlier run, before anything else is done with this core.
  * Every core of the broker does so, each may on a thread of its own.  What is damaged was logged by
@@ -269,7 +287,8 @@ bool core_message_topic(struct bytes body, struct bytes *topic, uint64_t *time_m
 
 /* ---- mail between cores ---- */
 
-/* Moves the bytes for shard dst, if any, into *out (the caller's from then on). */
+/* Moves the bytes for shard dst, if any, into *out (the caller's from then on).  None are there
+ * while core_mail_held(). */
 bool core_mail_take(struct core *core, unsigned dst, struct buf *out);
 /* Gives an emptied buffer back for reuse, or frees it. */
 void core_mail_recycle(struct core *core, struct buf *empty);

@@ -25,6 +25,7 @@ enum {
     SPARE_BUFS = 128,        /* drained output buffers kept for the next connection */
     SPARE_CAP = 256 * 1024,
     MAIL_SOFT = 256 * 1024,   /* bytes to one shard above which publishers wait */
+    MAIL_RESERVE = 32 * 1024, /* bytes for letters to one shard when there is no memory */
     RETAIN_SLICE = 64 * 1024, /* bytes of retained messages in one answer to another shard */
     RETAIN_BUDGET = 4096,     /* topics looked at in one step of a retained job */
     SUBID_SETS = 65536,       /* distinct combinations of subscription identifiers */
@@ -37,6 +38,7 @@ enum {
     STALE_MAX = 256,          /* see struct rjob */
     REMOVED_SLOTS = 1024,     /* topics whose retained message was removed lately */
     STREAM_ANY = CORE_MAX_SHARDS,
+    OUTQ_SIZE_CAP = (1 << 27) - 1, /* bytes, of outq_item.size */
 };
 
 #define SUBID_SET_FLAG   0x80000000u
@@ -78,6 +80,9 @@ struct rjob {
     uint8_t *cursor; /* topic to go on after, owned */
     uint64_t *stale; /* topics (hash) whose newer message went out live meanwhile, or NULL */
     uint32_t stale_count;
+    uint64_t *given; /* sequences that it has given or that went out live, if the journal is to know
+                        (rjob_log.c); the first ones, of before a recovery, in order */
+    uint32_t given_count, given_cap, given_sorted;
     uint8_t filter[];
 };
 
@@ -129,7 +134,12 @@ struct session {
     uint8_t stream;        /* recovery: the shard that it was on */
 };
 
-enum conn_state { CONN_NEW, CONN_UP, CONN_CLOSING };
+enum conn_state {
+    CONN_NEW,
+    CONN_ENTERING, /* accepted; CONNACK lies in `out` until the log has what it says */
+    CONN_UP,
+    CONN_CLOSING,
+};
 enum login_state {
     LOGIN_NONE,
     LOGIN_ASKED,    /* core_env.login has not answered yet */
@@ -174,7 +184,7 @@ struct cconn {
     struct list fetching;    /* in core->fetching */
     struct list waiters;     /* publishers (cconn.waiting) that wait until this reader has room */
     struct list waiting;     /* in a reader's waiters, core->mail_waiters, ->store_waiters or
-                                ->login_waiters */
+                                ->login_waiters, ->entering, ->pressure_waiters */
     struct cconn *waits_for; /* the reader in whose waiters it is, if it is in one's */
     struct remote_waiter *remote_waiters;
     uint32_t remote_waiter_count;
@@ -199,6 +209,8 @@ struct cconn {
     bool blocked;           /* the socket takes no more just now */
     bool paused;            /* not read, for one of three reasons: `waiting`, and the next two */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
+    bool may_pass;          /* although memory is short: its next PUBLISH */
+    bool goes_on;           /* it has resumed its session */
     bool paused_by_output;  /* because it does not read what we answer */
     bool logged_out;        /* its end is in the log already */
     bool slow;              /* did not read for slow_grace_ms: QoS 0 beyond the limit is dropped */
@@ -292,7 +304,7 @@ struct pending {
     session_id session;
     uint32_t epoch; /* of the session; of a SUBACK: its fence */
     uint16_t packet_id;
-    uint8_t type; /* of the packet to send: an acknowledgement, SUBACK, PUBLISH, or 0: none */
+    uint8_t type; /* of the packet to send: an acknowledgement, SUBACK, CONNACK, PUBLISH, 0: none */
     uint8_t reason;
     bool duplicate; /* a queue or a history has had the message before */
     bool route;     /* blob is to be routed first; see publish_stored() */
@@ -326,6 +338,8 @@ struct scratch {
 
 struct outbox { /* mail to one shard */
     struct buf buf;
+    struct buf reserve; /* for when there is no memory; without any while that is in use */
+    struct buf more;    /* what was the reserve: letters that come after those in buf */
 };
 
 struct core {
@@ -342,7 +356,10 @@ struct core {
     uint32_t slot_count, slot_free;
     struct histories *histories; /* history.c; NULL: there are none */
     struct list replays_dirty;
-    struct list ready, congested, mail_waiters, store_waiters, login_waiters, conns;
+    struct list ready, congested, mail_waiters, store_waiters, login_waiters, entering, conns;
+    struct list pressure_waiters;
+    enum core_pressure pressure;
+    uint64_t pressure_ms; /* when they may send one more message */
     struct trie trie;
     uint64_t generation;     /* of the subscriptions: a change makes every cached route stale */
     uint64_t acl_generation; /* of cfg.acl: a change makes every remembered verdict stale */
@@ -364,6 +381,8 @@ struct core {
     struct member **members; /* member's side, by index */
     uint32_t member_count, member_serial, member_free;
     struct outbox mail[CORE_MAX_SHARDS];
+    uint32_t mail_short;    /* outboxes without a reserve: until they have one no client is read */
+    uint64_t interest_lost; /* shards of which we could not note all that they are interested in */
     struct buf spare[SPARE_BUFS];
     uint32_t spare_count;
     struct pending *pending; /* ring, by sequence */
@@ -372,8 +391,11 @@ struct core {
     bool keeps;                /* the store does */
     bool journaling;           /* and we are not being recovered or freed */
     bool journal_torn;         /* an entry could not be written: a checkpoint is due */
+    bool drops_wait;           /* since then; until one that was begun later counts, for sure */
+    bool log_full;             /* the journal found no space when it was last to be written */
     struct buf journal;        /* entries of this turn */
     uint64_t journal_seq;      /* of the last that was stored */
+    uint64_t appended_seq;     /* of the last message that was */
     uint64_t polled;           /* what store_poll() said last */
     struct recovery *recovery; /* while core_recover() runs */
     unsigned stream;           /* then: the shard whose record this is, or STREAM_ANY */
@@ -465,8 +487,20 @@ static inline bool conn_window_open(const struct cconn *c)
 
 /* ---- connect.c ---- */
 int conn_handle_connect(struct cconn *c, struct bytes body);
+/* CONNACK, which was withheld, goes out, and what the client has sent meanwhile is read. */
+void conn_enter(struct cconn *c);
+/* The same for who resumes a session, although there is no space in the log. */
+void conn_enter_unsafe(struct core *core);
+/* The log does not take it in time: refused after all. */
+void conn_enter_failed(struct cconn *c);
 /* CONNACK with a failure, then the end; 0. */
 int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, const char *why);
+
+/* ---- pressure.c ---- */
+/* Memory is short, and the publisher is to wait: it is paused, and its packet comes again. */
+bool pressure_holds(struct cconn *c);
+void pressure_tick(struct core *core);
+uint64_t pressure_due(const struct core *core);
 
 /* ---- login.c: whether somebody is who they say, and until when ---- */
 /* 0, a reason, MQTT_CONTINUE_AUTH, or CORE_LOGIN_LATER: then this CONNECT comes again. */
@@ -677,6 +711,8 @@ bool deliver_has_more(const struct cconn *c); /* a pull would find something */
 /* Queue length of a connected session above which its publishers wait. */
 uint32_t deliver_queue_soft(const struct core *core);
 void queue_item_release(struct core *core, const struct outq_item *item);
+/* Whether a message of that size is one too many for the limits of queues. */
+bool queue_full(const struct core *core, const struct session *s, size_t payload);
 /* The sequence of a queued message that the store keeps and the queue holds there; 0: none.  What a
  * group may ask back at any time is in memory as well. */
 static inline uint64_t item_seq(const struct core *core, const struct outq_item *item)

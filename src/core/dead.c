@@ -213,6 +213,19 @@ static void list_it(struct core *core, struct pub *p)
     if (d) mail_end(core, 0, mail_put_pub(d, p, 0));
 }
 
+static void count_reason(struct core_stats *stats, enum dead_reason reason)
+{
+    uint64_t *const counters[DEAD_REASONS] = {
+        [DEAD_ATTEMPTS] = &stats->dead_attempts,
+        [DEAD_REJECTED] = &stats->dead_rejected,
+        [DEAD_EXPIRED] = &stats->dead_expired,
+        [DEAD_OVERFLOW] = &stats->dead_overflow,
+        [DEAD_TOO_LARGE] = &stats->dead_too_large,
+        [DEAD_SESSION_EXPIRED] = &stats->dead_session_expired,
+    };
+    if (counters[reason]) ++*counters[reason];
+}
+
 int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
 {
     const struct pub *from = l->p;
@@ -250,6 +263,7 @@ int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
     int rc = pub_store(core, &p);
     if (rc == 0) {
         core->stats.dead_letters++;
+        count_reason(&core->stats, l->reason);
         *seq = p.seq;
         router_publish(core, &p, r);
         list_it(core, &p);

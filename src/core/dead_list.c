@@ -4,6 +4,7 @@
 #include "core/dead.h"
 
 #include "core/control.h"
+#include "core/dead_act.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue_int.h"
@@ -74,11 +75,19 @@ static void removed(struct core *core, uint32_t at)
         blob_unref((struct blob *)(uintptr_t)e->ref);
     l->bytes -= e->size;
     core->stats.dead_listed--;
-    if (at == 0)
+    if (at < l->count / 2) { /* the shorter side moves */
+        memmove(entry_at(l, 1), entry_at(l, 0), at * sizeof *e);
         l->head++;
-    else
+    } else {
         memmove(e, e + 1, (l->count - at - 1) * sizeof *e);
+    }
     l->count--;
+}
+
+uint64_t dead_last(const struct core *core)
+{
+    const struct dead_list *l = core->dead_list;
+    return l && l->count ? entry_at(l, l->count - 1)->seq : 0;
 }
 
 /* ---- limits ---- */
@@ -331,11 +340,12 @@ int dead_redrive(struct core *core, uint64_t seq)
 
 /* ---- the journal ---- */
 
-int dead_snapshot(struct core *core, uint32_t *at)
+int dead_snapshot(struct core *core, uint64_t *after)
 {
     struct dead_list *l = core->dead_list;
-    if (l == NULL || *at >= l->count) return E_NOTFOUND;
-    struct dead_entry *e = entry_at(l, *at);
+    uint32_t at = l ? position(l, *after + 1) : 0;
+    if (l == NULL || at >= l->count) return E_NOTFOUND;
+    struct dead_entry *e = entry_at(l, at);
     int rc = checkpoint_vacate(core, &e->ref);
     if (rc < 0) return rc;
     uint8_t *d = journal_put(core, J_DEAD, 24);
@@ -343,7 +353,7 @@ int dead_snapshot(struct core *core, uint32_t *at)
         d = mail_put_u64(mail_put_u64(d, e->seq), e->ref);
         journal_put_end(core, mail_put_u32(mail_put_u32(d, e->size), e->time_s));
     }
-    ++*at;
+    *after = e->seq;
     return 0;
 }
 

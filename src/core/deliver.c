@@ -10,6 +10,7 @@
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
+#include "core/recover.h"
 #include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
@@ -21,7 +22,6 @@ enum {
     IMAGE_PAYLOAD_MAX = 16384,
     QUEUE_SOFT_UNLIMITED = 16384,
     PULL_SILENT = 4096, /* steps of one pull that bring nothing; the rest is for the next turn */
-    SIZE_CAP = (1 << 27) - 1
 };
 
 uint32_t deliver_queue_soft(const struct core *core)
@@ -197,10 +197,9 @@ static void count_drop(struct core *core, uint64_t *why, unsigned flags, uint32_
     if (flags & OUTQ_SHARE) share_settled(core, subid, seq);
 }
 
-static bool queue_full(const struct core *core, const struct session *s, size_t payload)
+bool queue_full(const struct core *core, const struct session *s, size_t payload)
 {
     const struct core_config *cfg = &core->cfg;
-    if (UNLIKELY(core->recovery != NULL)) return s->full; /* the journal says when it was */
     if (cfg->max_queued_messages && s->queue.count >= cfg->max_queued_messages) return true;
     return cfg->max_queued_bytes && s->queue.bytes + payload > cfg->max_queued_bytes;
 }
@@ -214,6 +213,7 @@ static void room_again(struct session *s, const struct outq_item *item)
         journal_queued(s, item);
     else
         journal_room(s);
+    s->core->journal_ordered = true; /* recovery drops all that is stored before this */
 }
 
 /* The reference a queue holds on to a message; false without memory. */
@@ -238,7 +238,7 @@ static bool item_hold(struct core *core, struct pub *p, const struct session *s,
 static int queue_put(struct core *core, struct pub *p, struct session *s, struct outq *q,
                      struct outq_item *item)
 {
-    item->size = (uint32_t)min_u64(p->payload.n, SIZE_CAP) & SIZE_CAP;
+    item->size = (uint32_t)min_u64(p->payload.n, OUTQ_SIZE_CAP) & OUTQ_SIZE_CAP;
     if (!item_hold(core, p, s, item)) return E_NOMEM;
     if (outq_push(q, *item) < 0) {
         item_release(core, item);
@@ -278,6 +278,8 @@ static void enqueue(struct core *core, struct pub *p, struct session *s, uint8_t
         room_again(s, &item);
     else if (p->unasked && item_seq(core, &item))
         journal_queued(s, &item);
+    if (UNLIKELY(s->rjobs) && p->unasked && qos > 0 && flags & OUTQ_RETAIN)
+        rjobs_note_given(s, p->seq);
     struct cconn *c = s->conn;
     if (c == NULL || c->state != CONN_UP) return;
     /* Who publishes to itself must go on being read: its acknowledgements drain the queue. */
@@ -300,7 +302,8 @@ static void may_die(struct session *s, struct blob *b, unsigned flags, uint32_t 
 static void enqueue_within_limits(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                                   unsigned flags, uint32_t subid)
 {
-    if (!queue_full(core, s, p->payload.n)) {
+    bool by_journal = core->recovery && !recover_judges(core); /* it says when it was full */
+    if (!(by_journal ? s->full : queue_full(core, s, p->payload.n))) {
         enqueue(core, p, s, qos, flags, subid);
         return;
     }
@@ -312,6 +315,7 @@ static void enqueue_within_limits(struct core *core, struct pub *p, struct sessi
         s->full = true;
         journal_full(s, p->seq);
     }
+    if (UNLIKELY(core->recovery != NULL)) recover_dropped(core, s, p, qos, flags, subid);
     if (UNLIKELY(dead_is_reason(core, DEAD_OVERFLOW, p->topic)) && pub_blob(p))
         may_die(s, p->blob, flags, subid, DEAD_OVERFLOW);
     count_drop(core, &core->stats.dropped_queue_full, flags, subid, p->seq);
@@ -331,6 +335,10 @@ static void deliver_qos0(struct core *core, struct pub *p, struct cconn *c, unsi
     /* Recovery has no connections: it would queue it for later. */
     if (UNLIKELY(p->seq && core->cfg.queue_qos0_messages) && !(flags & OUTQ_SHARE))
         journal_drop(c->session, p->seq);
+    if (UNLIKELY(core->pressure) && c->blocked) {
+        count_drop(core, &core->stats.dropped_slow_reader, flags, subid, p->seq);
+        return;
+    }
     if (UNLIKELY(backlog > core->cfg.output_soft_bytes)) {
         if (c->slow || backlog > core->cfg.output_hard_bytes) {
             count_drop(core, &core->stats.dropped_slow_reader, flags, subid, p->seq);
@@ -371,6 +379,7 @@ static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq, 
         e->flags |= OUTQ_STORED | OUTQ_LOGGED;
         (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
         journal_sent(s, e, seq, replay);
+        if (UNLIKELY(s->rjobs) && e->flags & OUTQ_RETAIN && !replay) rjobs_note_given(s, seq);
         if (e->state == INFLIGHT_WAIT_PUBACK) return false;
     } else if (!share_in_flight(s->core, e, seq)) {
         return false;
@@ -429,7 +438,8 @@ void deliver(struct core *core, struct pub *p, struct session *s, uint8_t qos, u
     struct cconn *c = s->conn;
     if (UNLIKELY(is_of_other_stream(core, s))) return;
     if (UNLIKELY(qos == 2 && p->seq == 0 && s->logged)) qos = 1; /* exactly once needs the log */
-    if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE))) rjobs_note_live(s, p->hash);
+    if (UNLIKELY(p->retain && s->rjobs && !(flags & OUTQ_SHARE)))
+        rjobs_note_live(s, p->hash, p->seq);
     if (UNLIKELY(core->cfg.acl != NULL) && c && !access_may(c, p->topic, p->hash, ACL_READ)) {
         deny(core, p, s, qos, flags, subid);
         return;

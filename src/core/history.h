@@ -43,6 +43,11 @@ struct history_limits history_limits(const struct core *core, unsigned policy);
 /* Of all policies: from where on some has messages; STORE_ALL: none has a limit by topic. */
 struct history_limits history_limits_of_all(const struct core *core);
 
+/* What the configuration says of a policy, and what it holds, for history_read.h; shard 0.  False:
+ * there is no such policy. */
+struct history_info;
+bool history_about(const struct core *core, unsigned policy, struct history_info *out);
+
 /* Reports, and trims; once a turn. */
 void history_tick(struct core *core);
 uint64_t history_due(const struct core *core); /* now_ms of the next one that has something to do */

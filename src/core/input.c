@@ -138,6 +138,10 @@ enum core_input_result core_input(struct cconn *c, struct bytes in, size_t *used
     uint32_t packets = 0;
     while (in.n > 0 && c->state != CONN_CLOSING && !c->paused) {
         struct mqtt_frame f;
+        if (UNLIKELY(core->mail_short)) { /* whatever it says may want a letter */
+            conn_pause_on(c, &core->mail_waiters);
+            break;
+        }
         if (UNLIKELY(core->cold == COLD_MAX) && in.p >= ahead && c->state == CONN_UP &&
             core->trie.filter_count > AHEAD_FILTERS)
             ahead = look_ahead(c, in);

@@ -47,22 +47,29 @@ static void on_interest(struct core *core, unsigned src, struct rd *r)
         if (sub) trie_del(&core->trie, sub);
     } else {
         if (sub == NULL) sub = trie_add(&core->trie, text, SUB_SHARD, src, &core->remote_subs);
-        if (sub)
+        if (sub) {
             trie_set_durable(sub, state == INTEREST_DURABLE);
-        else
+        } else { /* from now on it gets everything, and looks itself */
             core->stats.dropped_no_memory++;
+            core->interest_lost |= (uint64_t)1 << src;
+        }
     }
     core->generation++;
 }
 
 /* ---- fences ---- */
 
+static void post_done(struct core *core, unsigned shard, uint32_t token)
+{
+    uint8_t *d = mail_begin(core, shard, MAIL_FENCE_DONE, 4);
+    if (d) mail_end(core, shard, mail_put_u32(d, token));
+}
+
 static void fence_done(struct core *core, struct fence *f)
 {
     struct session *s = core_session(core, f->session);
     if (f->session == 0) {
-        uint8_t *d = mail_begin(core, f->for_shard, MAIL_FENCE_DONE, 4);
-        if (d) mail_end(core, f->for_shard, mail_put_u32(d, f->for_token));
+        post_done(core, f->for_shard, f->for_token);
     } else if (f->replay) {
         replay_fenced(core, f->session, f->replay);
     } else if (s) {
@@ -167,8 +174,11 @@ static void on_fence(struct core *core, unsigned src, struct rd *r)
     uint32_t token = mail_u32(r);
     uint32_t kind = mail_u32(r);
     ASSERT(rd_ok(r));
-    struct fence *f = mem_alloc(sizeof *f);
-    if (f == NULL) return; /* that SUBACK is not sent; the client will ask again */
+    struct fence *f = kind == FENCE_PLAIN ? NULL : mem_alloc(sizeof *f);
+    if (f == NULL) { /* what it asked for has arrived; without memory, else, nearly all */
+        post_done(core, src, token);
+        return;
+    }
     *f = (struct fence){.for_shard = src, .for_token = token};
     fence_start(core, f, kind == FENCE_DEEP ? other_shards(core) : 0, FENCE_PLAIN,
                 kind == FENCE_ROUTED);

@@ -22,7 +22,7 @@ uint8_t *journal_put(struct core *core, enum journal_kind kind, size_t size)
     uint8_t *d = size < ENTRY_MAX ? buf_reserve(b, (uint32_t)(HEAD + size)) : NULL;
     if (d == NULL) {
         core->stats.dropped_no_memory++;
-        core->journal_torn = true;
+        core->journal_torn = core->drops_wait = true;
         return NULL;
     }
     core->journal_ordered |= is_ordered(kind);
@@ -151,10 +151,10 @@ void journal_sent(const struct session *s, const struct inflight_entry *e, uint6
     journal_put_end(core, replay ? mail_put_u64(d, replay) : d);
 }
 
-void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id)
+void journal_id(const struct session *s, enum journal_kind kind, uint32_t id)
 {
     uint8_t *d = put_sid(s, kind, 4);
-    if (d) journal_put_end(s->core, mail_put_u32(d, packet_id));
+    if (d) journal_put_end(s->core, mail_put_u32(d, id));
 }
 
 void journal_drop(const struct session *s, uint64_t seq)
@@ -249,7 +249,9 @@ void journal_flush(struct core *core)
     uint64_t seq;
     while (buf_len(b)) {
         struct bytes part = slice(buf_view(b));
-        if (store_journal(core->store, part, &seq) < 0) return;
+        int rc = store_journal(core->store, part, &seq);
+        core->log_full = rc == E_FULL;
+        if (rc < 0) return;
         buf_consume(b, (uint32_t)part.n);
         core->journal_seq = seq;
     }

@@ -51,6 +51,8 @@ enum journal_kind {
     J_DEAD,      /* of a checkpoint: a dead letter is in the list */
     J_DEAD_GONE, /* it is not any more */
     J_DELAYED,   /* of a checkpoint: a message waits for its time */
+    J_ASKS,      /* retained messages are to be sent for a subscription, but for some */
+    J_ASKED,     /* and all of them have been */
     J_KINDS,
 };
 
@@ -99,8 +101,8 @@ void journal_leave(const struct session *s, uint32_t mid);
  * behind it; 0: none did. */
 void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq,
                   uint64_t replay);
-/* J_REC, J_ACKED, J_IN2, J_IN2_DONE. */
-void journal_id(const struct session *s, enum journal_kind kind, uint16_t packet_id);
+/* J_REC, J_ACKED, J_IN2, J_IN2_DONE: packet identifiers; J_ASKED. */
+void journal_id(const struct session *s, enum journal_kind kind, uint32_t id);
 void journal_drop(const struct session *s, uint64_t seq);
 void journal_moved(const struct session *s, uint64_t from, uint64_t to);
 void journal_full(const struct session *s, uint64_t seq);

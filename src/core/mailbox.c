@@ -13,12 +13,64 @@ struct mail_head {
     uint32_t kind;
 };
 
+static struct buf *newest(struct outbox *o) { return o->more.data ? &o->more : &o->buf; }
+
+/* Room for a letter of that size, without the reserve; NULL: no memory. */
+static uint8_t *room(struct core *core, unsigned dst, size_t size)
+{
+    struct buf *b = newest(&core->mail[dst]);
+    if (b->data == NULL && core->spare_count > 0) *b = core->spare[--core->spare_count];
+    if (size >= UINT32_MAX / 2) return NULL;
+    return buf_reserve(b, (uint32_t)(sizeof(struct mail_head) + size));
+}
+
+static uint8_t *reserve_room(struct core *core, unsigned dst, size_t size)
+{
+    struct outbox *o = &core->mail[dst];
+    size_t n = sizeof(struct mail_head) + size;
+    if (o->more.data || n > o->reserve.cap) return NULL;
+    o->more = o->reserve;
+    o->reserve = (struct buf){0};
+    core->mail_short++;
+    return buf_reserve(&o->more, (uint32_t)n);
+}
+
+bool mail_room(struct core *core, uint64_t shards, size_t size)
+{
+    for (; shards; shards &= shards - 1)
+        if (room(core, (unsigned)__builtin_ctzll(shards), size) == NULL) return false;
+    return true;
+}
+
+uint64_t mail_shards(const struct core *core, const struct pub *p, const struct route *r)
+{
+    uint64_t own = (uint64_t)1 << core->shard;
+    uint64_t owner = p->retain ? (uint64_t)1 << retained_owner(core, p->hash) : 0;
+    return (r->remote | owner) & ~own;
+}
+
+int mailbox_init(struct core *core)
+{
+    for (unsigned i = 0; i < core->shards; i++)
+        if (buf_grow(&core->mail[i].reserve, MAIL_RESERVE) == NULL) return E_NOMEM;
+    return 0;
+}
+
+void mailbox_refill(struct core *core)
+{
+    if (LIKELY(core->mail_short == 0)) return;
+    for (unsigned i = 0; i < core->shards; i++) {
+        struct buf *b = &core->mail[i].reserve;
+        if (b->data == NULL && buf_grow(b, MAIL_RESERVE)) core->mail_short--;
+    }
+    while (core->mail_short == 0 && !list_empty(&core->mail_waiters))
+        conn_resume(CONTAINER_OF(core->mail_waiters.next, struct cconn, waiting));
+}
+
 uint8_t *mail_begin(struct core *core, unsigned dst, enum mail_kind kind, size_t size)
 {
-    struct buf *b = &core->mail[dst].buf;
-    if (b->data == NULL && core->spare_count > 0) *b = core->spare[--core->spare_count];
-    uint8_t *d =
-        size < UINT32_MAX / 2 ? buf_reserve(b, (uint32_t)(sizeof(struct mail_head) + size)) : NULL;
+    uint8_t *d = room(core, dst, size);
+    if (UNLIKELY(d == NULL)) d = reserve_room(core, dst, size);
     if (d == NULL) {
         core->stats.dropped_no_memory++;
         return NULL;
@@ -30,7 +82,7 @@ uint8_t *mail_begin(struct core *core, unsigned dst, enum mail_kind kind, size_t
 
 void mail_end(struct core *core, unsigned dst, uint8_t *end)
 {
-    struct buf *b = &core->mail[dst].buf;
+    struct buf *b = newest(&core->mail[dst]);
     uint8_t *start = b->data + b->tail;
     uint32_t len = (uint32_t)((size_t)(end - start) - sizeof(struct mail_head));
     memcpy(start + offsetof(struct mail_head, len), &len, sizeof len);
@@ -98,6 +150,16 @@ unsigned mail_get_pub(struct rd *r, struct pub *p)
     return h.flags;
 }
 
+void mail_hold(struct core *core, const struct pub *p)
+{
+    if (core->keeps && p->seq) (void)store_hold(core->store, p->seq, NULL);
+}
+
+void mail_held(struct core *core, const struct pub *p)
+{
+    if (core->keeps && p->seq) core_drop(core, p->seq);
+}
+
 void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags)
 {
     uint8_t *d = mail_begin(core, dst, MAIL_PUBLISH, mail_pub_size(p));
@@ -113,7 +175,7 @@ void mail_pause(struct core *core, unsigned dst, enum mail_kind kind, session_id
 
 bool mail_full(const struct core *core, unsigned dst)
 {
-    return buf_len(&core->mail[dst].buf) > MAIL_SOFT;
+    return core_mail_pending(core, dst) > MAIL_SOFT;
 }
 
 /* One that was sent before the sender knew of a durable subscription here is stored here; deliver()
@@ -180,15 +242,22 @@ void core_mail_in(struct core *core, unsigned src, struct bytes mail)
     }
 }
 
-bool core_mail_take(struct core *core, unsigned dst, struct buf *out)
+bool mail_take(struct core *core, unsigned dst, struct buf *out)
 {
-    struct buf *b = &core->mail[dst].buf;
+    struct outbox *o = &core->mail[dst];
+    struct buf *b = buf_len(&o->buf) ? &o->buf : &o->more;
     if (buf_len(b) == 0) return false;
     *out = *b;
     *b = (struct buf){0};
-    while (!list_empty(&core->mail_waiters))
+    while (core->mail_short == 0 && !list_empty(&core->mail_waiters))
         conn_resume(CONTAINER_OF(core->mail_waiters.next, struct cconn, waiting));
     return true;
+}
+
+/* What a letter is about must be before what its reader does, also in the log. */
+bool core_mail_take(struct core *core, unsigned dst, struct buf *out)
+{
+    return !core_mail_held(core) && mail_take(core, dst, out);
 }
 
 void core_mail_recycle(struct core *core, struct buf *empty)
@@ -203,13 +272,13 @@ void core_mail_recycle(struct core *core, struct buf *empty)
 
 size_t core_mail_pending(const struct core *core, unsigned dst)
 {
-    return buf_len(&core->mail[dst].buf);
+    return buf_len(&core->mail[dst].buf) + buf_len(&core->mail[dst].more);
 }
 
 void mailbox_self(struct core *core)
 {
     struct buf b;
-    while (core_mail_take(core, core->shard, &b)) {
+    while (mail_take(core, core->shard, &b)) {
         core_mail_in(core, core->shard, buf_view(&b));
         core_mail_recycle(core, &b);
     }
@@ -217,6 +286,10 @@ void mailbox_self(struct core *core)
 
 void mailbox_free(struct core *core)
 {
-    for (unsigned i = 0; i < core->shards; i++) buf_fini(&core->mail[i].buf);
+    for (unsigned i = 0; i < core->shards; i++) {
+        buf_fini(&core->mail[i].buf);
+        buf_fini(&core->mail[i].more);
+        buf_fini(&core->mail[i].reserve);
+    }
     retained_asks_free(core);
 }

@@ -41,7 +41,9 @@ enum mail_kind {
 };
 
 /* Starts a letter of at most `size` bytes after its head; write the fields with mail_put_*, then
- * mail_end().  NULL without memory: the letter is lost and counted (dropped_no_memory). */
+ * mail_end().  Without memory it goes into a reserve, and no client is read until there is another.
+ * NULL: it is larger than that, or the second in one turn: lost and counted (dropped_no_memory).
+ * Messages of clients are looked at with mail_room() before anything is done with them. */
 uint8_t *mail_begin(struct core *core, unsigned dst, enum mail_kind kind, size_t size);
 void mail_end(struct core *core, unsigned dst, uint8_t *end);
 
@@ -87,12 +89,25 @@ uint8_t *mail_put_pub(uint8_t *d, const struct pub *p, unsigned flags); /* flags
 /* Views into the letter; p->blob is NULL.  Returns the flags. */
 unsigned mail_get_pub(struct rd *r, struct pub *p);
 
+/* A letter names a message that may be gone when it is read: it holds it, and who has read it gives
+ * that back.  Not needed for what was only just stored: checkpoints wait for that (MARK). */
+void mail_hold(struct core *core, const struct pub *p);
+void mail_held(struct core *core, const struct pub *p);
+
 enum mail_publish_flags { MAIL_ROUTE = 1, MAIL_RETAIN_SET = 2 };
 void mail_publish(struct core *core, unsigned dst, const struct pub *p, unsigned flags);
 /* PAUSE, RESUME: a publisher of shard dst, and the reader that it waits for. */
 void mail_pause(struct core *core, unsigned dst, enum mail_kind kind, session_id publisher,
                 session_id reader);
 bool mail_full(const struct core *core, unsigned dst); /* publishers should wait */
+/* Whether a letter of that size can be posted to each of these shards (a bit each). */
+bool mail_room(struct core *core, uint64_t shards, size_t size);
+/* All shards that a message of this topic is mailed to. */
+uint64_t mail_shards(const struct core *core, const struct pub *p, const struct route *r);
+bool mail_take(struct core *core, unsigned dst, struct buf *out); /* as core_mail_take(), always */
+MUST_USE int mailbox_init(struct core *core);
+/* Once a turn: outboxes whose reserve was used get another. */
+void mailbox_refill(struct core *core);
 void mailbox_free(struct core *core);
 void mailbox_self(struct core *core); /* delivers what this shard has posted to itself */
 

@@ -60,7 +60,7 @@ int pub_store(struct core *core, struct pub *p)
     if (UNLIKELY(core->journal_ordered)) journal_flush(core);
     int rc = store_append(core->store, put_prefix(core, p, prefix), b, &p->seq);
     if (rc < 0) return rc;
-    msg_of(b)->seq = p->seq;
+    msg_of(b)->seq = core->appended_seq = p->seq;
     if (UNLIKELY(p->history)) history_added(core, p->history, pub_size(p));
     return 0;
 }
@@ -123,13 +123,24 @@ static void pending_release(struct core *core, struct pending *w)
         conn_ready(c, CORE_EV_OUTPUT);
     if (c == NULL || s->epoch != w->epoch) return;
     if (w->type == MQTT_PUBACK) c->inbound--; /* QoS 2 is counted by in2, up to PUBREL */
-    if (c->state != CONN_UP) return;
+    if (w->type == MQTT_CONNACK && c->state == CONN_ENTERING) conn_enter(c);
+    if (c->state != CONN_UP || w->type == MQTT_CONNACK) return;
     if (w->type == MQTT_PUBLISH)
         deliver_held(c, w->packet_id);
     else if (w->duplicate)
         conn_send_duplicate(c, w->type, w->packet_id);
     else if (w->type)
         conn_send_ack(c, w->type, w->packet_id, w->reason, NULL);
+}
+
+/* Whether what is to be routed now can be posted. */
+static bool may_release(struct core *core, const struct pending *w)
+{
+    struct pub p;
+    if (LIKELY(!w->route || core->shards == 1)) return true;
+    pub_of_blob(core, w->blob, &p);
+    uint64_t shards = mail_shards(core, &p, route_get(core, p.topic, p.hash));
+    return mail_room(core, shards, mail_pub_size(&p));
 }
 
 static int pending_push(struct core *core, struct pending w)
@@ -152,7 +163,7 @@ void pending_journal(struct cconn *c, unsigned type, uint16_t packet_id, uint8_t
     if (pending_push(c->core, w) < 0)
         conn_end(c, MQTT_SERVER_BUSY, "disconnected: out of memory");
     else
-        c->session->unsafe_count++;
+        c->session->unsafe_count += type != MQTT_CONNACK;
 }
 
 int pending_fence(struct core *core, uint32_t token)
@@ -202,10 +213,13 @@ void core_flush(struct core *core)
 {
     replays_flush(core);
     if (core->journaling && (buf_len(&core->journal) || core->unsealed_count)) journal_flush(core);
+    if (core_flushed(core) && !core->drops_wait) store_release(core->store);
     store_flush(core->store);
 }
 
 bool core_flushed(const struct core *core) { return buf_len(&core->journal) == 0; }
+
+bool core_mail_held(const struct core *core) { return !core_flushed(core) && !core->log_full; }
 
 bool core_settle(struct core *core)
 {
@@ -213,6 +227,7 @@ bool core_settle(struct core *core)
     uint64_t safe = core->polled = store_poll(core->store);
     while (core->pending_count && pending_at(core, 0)->seq <= safe) {
         struct pending w = *pending_at(core, 0);
+        if (!may_release(core, &w)) break;
         core->pending_head = (core->pending_head + 1) & (core->pending_cap - 1);
         core->pending_count--;
         pending_release(core, &w);
@@ -230,6 +245,7 @@ bool core_settle(struct core *core)
     while (!list_empty(&core->store_waiters) && !store_crowded(core->store))
         conn_resume(CONTAINER_OF(core->store_waiters.next, struct cconn, waiting));
     core_flush(core); /* before the mail leaves, so that no shard logs what follows before us */
+    if (UNLIKELY(core->log_full)) conn_enter_unsafe(core);
     return core->pending_count > 0 || core->queue_late != NULL || wqueue_has_work(core) ||
            dead_has_work(core) || delayed_has_work(core);
 }
@@ -560,6 +576,25 @@ static int check_window(struct cconn *c, const struct inbound *in)
     return 0;
 }
 
+/* What makes room is welcome when memory is short. */
+static bool makes_room(const struct inbound *in) { return in->m.retain && in->m.payload.n == 0; }
+
+/* Memory is out.  0: go on; E_AGAIN: answered, done. */
+static int check_pressure(struct cconn *c, const struct inbound *in)
+{
+    struct core *core = c->core;
+    if (core->pressure < CORE_PRESSURE_HARD || makes_room(in)) return 0;
+    if (in->m.qos == 0) {
+        core->stats.dropped_pressure++;
+        core->stats.publish_dropped++;
+        return E_AGAIN;
+    }
+    if (c->version != MQTT_V5) return 0; /* it cannot be told, and waits */
+    core->stats.refused_pressure++;
+    int rc = refuse(c, in, MQTT_QUOTA_EXCEEDED, "memory_limit is reached");
+    return rc < 0 ? rc : E_AGAIN;
+}
+
 /* E_AGAIN: the store has no room just now; nothing has happened, the packet is to come again. */
 int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
 {
@@ -597,6 +632,12 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     if (rc == 0 && in.m.qos) rc = check_window(c, &in);
     if (rc == 0) rc = check_limits(c, &in, &props);
     if (rc == 0 && UNLIKELY(core->cfg.acl != NULL)) rc = check_access(c, &in);
+    if (rc == 0 && UNLIKELY(core->pressure)) {
+        rc = check_pressure(c, &in);
+        if (rc == 0 && !makes_room(&in) && pressure_holds(c)) return E_AGAIN;
+    }
+    uint64_t shards = rc == 0 ? mail_shards(core, &in.pub, in.route) : 0;
+    if (UNLIKELY(shards) && !mail_room(core, shards, mail_pub_size(&in.pub))) return E_AGAIN;
     bool later = false;
     if (rc == 0 && UNLIKELY(in.route->queued) && in.delay_ms == 0)
         rc = check_queues(c, &in, &later);

@@ -17,6 +17,8 @@
 #include "core/retained.h"
 #include "core/share.h"
 
+enum { FLUSH_TRIES = 1000000 };
+
 /* A message whose routing is not complete. */
 struct tail {
     uint64_t seq, sid;
@@ -38,7 +40,7 @@ static uint64_t tail_hash(const void *elem, uint64_t seed)
     return hash_u64(((const struct tail *)elem)->seq, seed);
 }
 
-static struct session *find(const struct recovery *r, uint64_t sid)
+struct session *recover_find(const struct recovery *r, uint64_t sid)
 {
     uint64_t hash = hash_u64(sid, r->core->seed);
     struct session *s;
@@ -54,7 +56,7 @@ static void pub_of_body(const struct recovery *r, struct bytes body, uint64_t se
 {
     pub_of_bytes(r->core, body, seq, p); /* records are not aligned as it is */
     p->hash = hash_bytes(p->topic, r->core->seed);
-    p->from = sid ? find(r, sid) : NULL; /* for No Local */
+    p->from = sid ? recover_find(r, sid) : NULL; /* for No Local */
 }
 
 static void retain(const struct recovery *r, struct pub *p)
@@ -100,7 +102,7 @@ static void tail_del(struct recovery *r, struct tail *t)
 
 static void will_came(const struct recovery *r, uint64_t sid)
 {
-    struct session *s = find(r, sid);
+    struct session *s = recover_find(r, sid);
     if (s == NULL) return;
     mem_free(s->will);
     s->will = NULL;
@@ -115,7 +117,7 @@ static void on_message(struct recovery *r, const struct store_record *rec)
     if (flags & PREFIX_FROM) t.sid = mail_u64(&rd);
     if (flags & PREFIX_IN2) {
         uint16_t id = rd_u16(&rd);
-        struct session *s = find(r, t.sid);
+        struct session *s = recover_find(r, t.sid);
         if (s && pidset_add(&s->in2, id) == E_NOMEM) r->rc = E_NOMEM;
     }
     if (flags & PREFIX_WILL) will_came(r, t.sid);
@@ -214,6 +216,8 @@ static void tail_finish(struct recovery *r, struct tail *t)
 /* The run is over: what was under way between its shards arrives. */
 static void run_ends(struct recovery *r)
 {
+    r->ending = true;
+    doubts_judge(r);
     size_t count = 0, most = r->tails.count;
     struct tail **all = most ? mem_alloc(most * sizeof(struct tail *)) : NULL;
     if (most && all == NULL) {
@@ -227,6 +231,7 @@ static void run_ends(struct recovery *r)
     if (count) qsort(all, count, sizeof(struct tail *), by_seq);
     for (size_t i = 0; i < count; i++) tail_finish(r, all[i]);
     mem_free(all);
+    r->ending = false;
 }
 
 static void on_run(struct recovery *r, unsigned stream, struct rd *rd)
@@ -308,7 +313,7 @@ static void on_meta(struct recovery *r, unsigned stream, struct rd *rd)
     struct bytes id = mail_bytes(rd);
     struct core *core = r->core;
     if (core_home(id, core->shards, core->seed) != core->shard) return;
-    struct session *s = find(r, sid);
+    struct session *s = recover_find(r, sid);
     if (s == NULL && !(flags & META_NEW) && r->snaps[stream].sid != sid) return; /* one follows */
     if (s == NULL) s = session_restore(r, sid, id);
     if (s == NULL) return;
@@ -412,7 +417,10 @@ static void on_sent(struct recovery *r, struct session *s, struct rd *rd)
         struct outq_item said = get_options(r, s, rd);
         if (!queued) item = said;
         if (!queued && seq) item.ref = store_hold(core->store, seq, NULL);
-        if (rd_left(rd)) replay_restore_sent(s, mail_u64(rd), seq);
+        if (rd_left(rd))
+            replay_restore_sent(s, mail_u64(rd), seq);
+        else if (!queued && item.flags & OUTQ_RETAIN)
+            rjobs_note_given(s, seq);
     }
     enum inflight_state state = seq == 0        ? INFLIGHT_WAIT_PUBCOMP
                                 : item.qos == 1 ? INFLIGHT_WAIT_PUBACK
@@ -470,7 +478,7 @@ static void on_drop(struct recovery *r, struct session *s, struct rd *rd)
     queue_drop(r, s, mail_u64(rd));
 }
 
-static void queue_put(struct recovery *r, struct outq *q, struct outq_item item, uint64_t seq)
+void recover_queue(struct recovery *r, struct outq *q, struct outq_item item, uint64_t seq)
 {
     item.ref = store_hold(r->core->store, seq, NULL);
     item.flags |= OUTQ_STORED;
@@ -488,7 +496,8 @@ static void on_queued(struct recovery *r, struct session *s, struct rd *rd)
     struct outq_item item = get_options(r, s, rd);
     item.size = size & ((1u << 27) - 1);
     s->full = false;
-    queue_put(r, &s->queue, item, seq);
+    if (item.flags & OUTQ_RETAIN && item.qos > 0) rjobs_note_given(s, seq);
+    recover_queue(r, &s->queue, item, seq);
 }
 
 static bool queue_move(struct outq *q, uint64_t from, uint64_t to)
@@ -535,14 +544,21 @@ static void on_in2_done(struct recovery *r, struct session *s, struct rd *rd)
     (void)pidset_del(&s->in2, (uint16_t)mail_u32(rd));
 }
 
-/* ---- snapshots ---- */
-
-static void on_snap(struct recovery *r, unsigned stream, struct rd *rd)
+static void on_asks(struct recovery *r, struct session *s, struct rd *rd)
 {
-    struct snap *snap = &r->snaps[stream];
-    snap->sid = mail_u64(rd);
-    snap->known = snap->skipping = find(r, snap->sid) != NULL;
+    if (rjob_restore(s, rd) < 0) r->rc = E_NOMEM;
 }
+
+static void on_asked(struct recovery *r, struct session *s, struct rd *rd)
+{
+    uint32_t id = mail_u32(rd);
+    struct rjob *job = s->rjobs;
+    (void)r;
+    while (job && job->id != id) job = job->next;
+    if (job) rjob_end(s, job);
+}
+
+/* ---- snapshots ---- */
 
 static void on_snap_state(struct recovery *r, unsigned stream, struct rd *rd)
 {
@@ -568,13 +584,13 @@ static void on_backlog(struct recovery *r, struct session *s, struct rd *rd)
             if (item.flags & OUTQ_SHARE) (void)get_options(r, s, &again);
             seq += rd_varint(rd);
         }
-        queue_put(r, older, item, seq);
+        recover_queue(r, older, item, seq);
     }
 }
 
 static void snap_finish(struct recovery *r, struct snap *snap)
 {
-    struct session *s = snap->known ? NULL : find(r, snap->sid);
+    struct session *s = snap->known ? NULL : recover_find(r, snap->sid);
     if (s) {
         outq_append(&snap->older, &s->queue);
         s->queue = snap->older;
@@ -588,6 +604,14 @@ static void snap_finish(struct recovery *r, struct snap *snap)
     outq_trim(&snap->older);
     snap->sid = 0;
     snap->known = snap->skipping = false;
+}
+
+static void on_snap(struct recovery *r, unsigned stream, struct rd *rd)
+{
+    struct snap *snap = &r->snaps[stream];
+    snap_finish(r, snap); /* of a session that ended in the middle of its own */
+    snap->sid = mail_u64(rd);
+    snap->known = snap->skipping = recover_find(r, snap->sid) != NULL;
 }
 
 static void on_snap_end(struct recovery *r, unsigned stream, struct rd *rd)
@@ -626,7 +650,8 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         [J_REC] = on_rec,         [J_ACKED] = on_acked,   [J_DROP] = on_drop,
         [J_QUEUED] = on_queued,   [J_IN2] = on_in2,       [J_IN2_DONE] = on_in2_done,
         [J_BACKLOG] = on_backlog, [J_FULL] = on_full,     [J_ROOM] = on_room,
-        [J_MOVED] = on_moved,     [J_REPLAY] = on_replay,
+        [J_MOVED] = on_moved,     [J_REPLAY] = on_replay, [J_ASKS] = on_asks,
+        [J_ASKED] = on_asked,
     };
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
     if (kind >= J_QUEUE && kind <= J_QDEDUP) {
@@ -650,13 +675,14 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
         return;
     }
     groups_entry(r, kind, rd);
-    struct session *s = find(r, mail_u64(rd));
+    struct session *s = recover_find(r, mail_u64(rd));
     if (s) of_session[kind](r, s, rd);
 }
 
 static void on_journal(struct recovery *r, const struct store_record *rec)
 {
     struct rd all = rd_of(rec->body);
+    doubts_end(r, rec->shard);
     while (r->rc == 0 && all.p < all.end) {
         uint32_t head = mail_u32(&all);
         struct rd one = rd_of(rd_take(&all, head >> 8));
@@ -705,6 +731,7 @@ static void session_awake(struct session *s)
     }
     if (due != UINT64_MAX) timer_arm(&core->timers, &s->timer, due);
     session_unsent_all(s);
+    rjobs_recovered(s);
 }
 
 /* What happened long ago is not to be counted again; what is there now is. */
@@ -748,6 +775,7 @@ int core_recover(struct core *core)
     for (size_t i = 0; r->tails.slots && i <= r->tails.mask; i++)
         mem_free((void *)(uintptr_t)(r->tails.slots[i] & 0xffffffffffffu)); /* after an error */
     groups_fini(r);
+    doubts_fini(r);
     ptrmap_fini(&r->tails);
     ptrmap_fini(&r->sessions);
     mem_free(r);
@@ -786,7 +814,19 @@ static void begin(struct core *core)
     dead_begin(core);
 }
 
-/* Until nobody has mail for another.  A core's journal has its place before its mail is read. */
+/* A core's journal has its place before its mail is read; unless there is no space for it. */
+static void settle(struct core *core)
+{
+    struct store_stats stats;
+    (void)core_settle(core);
+    for (int i = 0; i < FLUSH_TRIES && !core_flushed(core); i++) {
+        store_stats(core->store, &stats);
+        if (stats.full) return;
+        (void)core_settle(core);
+    }
+}
+
+/* Until nobody has mail for another. */
 static void exchange(struct core *const *cores, unsigned count)
 {
     struct buf b;
@@ -794,8 +834,8 @@ static void exchange(struct core *const *cores, unsigned count)
         moved = false;
         for (unsigned i = 0; i < count * count; i++) {
             struct core *from = cores[i / count], *to = cores[i % count];
-            if (to == cores[0]) (void)core_settle(from);
-            while (core_mail_take(from, to->shard, &b)) {
+            if (to == cores[0]) settle(from);
+            while (mail_take(from, to->shard, &b)) {
                 core_mail_in(to, from->shard, buf_view(&b));
                 core_mail_recycle(to, &b);
                 moved = true;

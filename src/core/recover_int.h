@@ -21,8 +21,20 @@ struct recovery {
     struct ptrmap gmembers; /* struct gmember by mid */
     struct ptrmap gtails;   /* struct gtail by seq */
     struct snap snaps[CORE_MAX_SHARDS];
-    int rc; /* E_NOMEM, E_INVALID: stop */
+    struct doubt *doubts; /* messages of full queues, recover_full.c */
+    size_t doubt_count, doubt_room;
+    bool ending; /* a run is over: what was on its way arrives */
+    int rc;      /* E_NOMEM, E_INVALID: stop */
 };
+
+struct session *recover_find(const struct recovery *r, uint64_t sid);
+/* Takes a reference to the message.  Errors go to r->rc. */
+void recover_queue(struct recovery *r, struct outq *q, struct outq_item item, uint64_t seq);
+
+/* ---- recover_full.c ---- */
+void doubts_end(struct recovery *r, unsigned stream); /* that shard's journal has been read again */
+void doubts_judge(struct recovery *r);                /* the run is over */
+void doubts_fini(struct recovery *r);
 
 /* Groups of this shard, whose members' sessions may live on any: by every entry of a session, and
  * the entries that are about groups.  Errors go to r->rc. */

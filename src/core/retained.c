@@ -193,7 +193,7 @@ void rjobs_start(struct session *s)
         conn_ready(s->conn, CORE_EV_OUTPUT);
 }
 
-static void rjob_free(struct session *s, struct rjob *job)
+void rjob_end(struct session *s, struct rjob *job)
 {
     struct rjob **at = &s->rjobs;
     while (*at != job) at = &(*at)->next;
@@ -202,12 +202,13 @@ static void rjob_free(struct session *s, struct rjob *job)
     mem_free(job->filters);
     mem_free(job->cursor);
     mem_free(job->stale);
+    mem_free(job->given);
     mem_free(job);
 }
 
 void rjobs_free(struct session *s)
 {
-    while (s->rjobs) rjob_free(s, s->rjobs);
+    while (s->rjobs) rjob_end(s, s->rjobs);
 }
 
 void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant)
@@ -216,13 +217,14 @@ void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant)
     for (struct rjob *j = s->rjobs; j; j = next) {
         next = j->next;
         if (j->variant == variant && bytes_eq(bytes_of(j->filter, j->filter_len), filter))
-            rjob_free(s, j);
+            rjob_end(s, j);
     }
 }
 
-void rjobs_note_live(struct session *s, uint64_t hash)
+void rjobs_note_live(struct session *s, uint64_t hash, uint64_t seq)
 {
     for (struct rjob *j = s->rjobs; j; j = j->next) {
+        rjob_note_live(s, j, seq);
         if (j->stale == NULL) j->stale = mem_alloc(STALE_MAX * sizeof *j->stale);
         if (j->stale) j->stale[j->stale_count++ % STALE_MAX] = hash;
     }
@@ -254,7 +256,9 @@ static void next_shard(struct session *s, struct rjob *job)
 {
     job->cursor_len = 0;
     job->shard = (job->shard + 1) % s->core->shards;
-    if (++job->shards_done == s->core->shards) rjob_free(s, job);
+    if (++job->shards_done < s->core->shards) return;
+    rjob_journal_done(s, job);
+    rjob_end(s, job);
 }
 
 static void ask(struct session *s, struct rjob *job)
@@ -314,6 +318,7 @@ static bool step_local(struct cconn *c, struct rjob *job)
     }
     struct blob *b = NULL;
     const struct retained *m = rc == 0 ? retained_of(&item) : NULL;
+    if (m && (rjob_has_given(job, m->seq) || rjob_has_given(job, m->ref))) m = NULL;
     if (m && !access_may_read(c, item.topic)) { /* without fetching it */
         core->stats.denied_delivery++;
         m = NULL;
@@ -357,6 +362,15 @@ bool rjobs_step(struct cconn *c)
 
 /* ---- mail ---- */
 
+static void post_done(struct core *core, unsigned dst, const struct ask *a, struct bytes after,
+                      bool more)
+{
+    uint8_t *d = mail_begin(core, dst, MAIL_RETAIN_DONE, 32 + after.n);
+    if (d == NULL) return;
+    d = mail_put_u32(mail_put_u32(mail_put_u64(d, a->session), a->job), more);
+    mail_end(core, dst, mail_put_bytes(d, after));
+}
+
 static void on_ask(struct core *core, unsigned src, struct rd *r)
 {
     session_id session = mail_u64(r);
@@ -364,7 +378,10 @@ static void on_ask(struct core *core, unsigned src, struct rd *r)
     struct bytes filter = mail_bytes(r), cursor = mail_bytes(r);
     ASSERT(rd_ok(r));
     struct ask *a = mem_alloc(sizeof *a + filter.n + cursor.n);
-    if (a == NULL) return;
+    if (a == NULL) { /* nothing for now: it asks again */
+        post_done(core, src, &(struct ask){.session = session, .job = job}, cursor, true);
+        return;
+    }
     *a = (struct ask){.src = src,
                       .session = session,
                       .job = job,
@@ -390,7 +407,9 @@ static void on_msg(struct core *core, struct rd *r)
     struct rjob *job = job_find(s, mail_u32(r));
     struct pub p;
     (void)mail_get_pub(r, &p);
-    if (job == NULL || is_stale(job, p.hash) || !job_wants(core, job, &p)) return;
+    mail_held(core, &p);
+    if (job == NULL || is_stale(job, p.hash) || rjob_has_given(job, p.seq)) return;
+    if (!job_wants(core, job, &p)) return;
     uint8_t qos = core->cfg.upgrade_outgoing_qos ? job->qos : (uint8_t)min_u64(job->qos, p.qos);
     deliver_answer(core, &p, s, qos, job->subid);
     blob_unref(p.blob);
@@ -434,9 +453,11 @@ static int answer_one(struct core *core, const struct ask *a, const struct retai
     struct pub p;
     pub_of_blob(core, b, &p);
     uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_MSG, 16 + mail_pub_size(&p));
-    if (d)
+    if (d) {
         mail_end(core, a->src,
                  mail_put_pub(mail_put_u32(mail_put_u64(d, a->session), a->job), &p, 0));
+        mail_hold(core, &p);
+    }
     blob_unref(b);
     return 0;
 }
@@ -455,10 +476,7 @@ static void answer(struct core *core, const struct ask *a)
         if (rc == 0 && answer_one(core, a, &item) == E_AGAIN) break; /* asked for again */
         if (rc != E_NOTFOUND) after = item.topic;
     }
-    uint8_t *d = mail_begin(core, a->src, MAIL_RETAIN_DONE, 32 + after.n);
-    if (d == NULL) return;
-    d = mail_put_u32(mail_put_u32(mail_put_u64(d, a->session), a->job), rc != E_NOTFOUND);
-    mail_end(core, a->src, mail_put_bytes(d, after));
+    post_done(core, a->src, a, after, rc != E_NOTFOUND);
 }
 
 bool core_mail_asks(const struct core *core) { return core->asks != NULL; }

@@ -36,7 +36,22 @@ void rjobs_cancel(struct session *s, struct bytes filter, uint64_t variant);
 bool rjobs_step(struct cconn *c);
 bool rjobs_can_step(const struct cconn *c);
 /* A message with RETAIN went live to s: older copies that a job still finds are to be skipped. */
-void rjobs_note_live(struct session *s, uint64_t topic_hash);
+void rjobs_note_live(struct session *s, uint64_t topic_hash, uint64_t seq);
+void rjob_end(struct session *s, struct rjob *job); /* all is sent, or nobody wants it any more */
+
+/* ---- rjob_log.c: jobs that outlive the process ---- */
+
+/* What the session was given by a job, or live while it has one: not again after a crash. */
+void rjobs_note_given(struct session *s, uint64_t seq);
+void rjob_note_live(struct session *s, struct rjob *job, uint64_t seq);
+bool rjob_has_given(const struct rjob *job, uint64_t seq);
+void rjob_journal(const struct session *s, const struct rjob *job); /* it begins, or is there */
+void rjobs_journal(const struct session *s);
+void rjob_journal_done(const struct session *s, const struct rjob *job);
+/* Recovery: from what rjob_journal() wrote, behind the session.  E_NOMEM. */
+MUST_USE int rjob_restore(struct session *s, struct rd *rd);
+void rjobs_recovered(struct session *s);
+
 void retained_release(void *ctx, uint64_t value); /* retain.h's release; ctx is the core */
 void retained_sweep(struct core *core);
 /* Mail. */

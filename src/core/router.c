@@ -314,6 +314,8 @@ struct route *route_get(struct core *core, struct bytes topic, uint64_t hash)
                         .generation = core->generation,
                         .history = (uint8_t)history_of(core, topic),
                         .topic_len = (uint16_t)topic.n,
+                        .remote = core->interest_lost,
+                        .durable = core->interest_lost != 0,
                         .targets = targets,
                         .target_cap = cap};
     if (!trie_match(&core->trie, topic, hash, route_add, core)) core->stats.refused_limit++;

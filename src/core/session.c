@@ -10,6 +10,7 @@
 #include "core/core_int.h"
 #include "core/dead.h"
 #include "core/journal.h"
+#include "core/mailbox.h"
 #include "core/redeliver.h"
 #include "core/replay.h"
 #include "core/retained.h"
@@ -71,7 +72,8 @@ static void will_send(struct session *s, bool ends)
     uint8_t *room = p.props.n ? core_scratch(core, SCRATCH_PROPS, p.props.n) : NULL;
     if (room) control_split(&p.props, &p.control, room);
     const struct route *r = pub_route(core, &p);
-    int rc = p.retain || r->durable || r->history || r->queued ? pub_store(core, &p) : 0;
+    int rc = ends || mail_room(core, mail_shards(core, &p, r), mail_pub_size(&p)) ? 0 : E_AGAIN;
+    if (rc == 0 && (p.retain || r->durable || r->history || r->queued)) rc = pub_store(core, &p);
     bool waits = (rc == E_AGAIN || rc == E_FULL) && !ends;
     if (rc == E_NOMEM) {
         core->stats.publish_dropped++;

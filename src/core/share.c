@@ -265,7 +265,9 @@ static void post_return(struct core *core, unsigned owner, const struct ticket *
                         const struct pub *p, unsigned flags)
 {
     uint8_t *d = mail_begin(core, owner, MAIL_SHARE_RETURN, sizeof *t + mail_pub_size(p));
-    if (d) mail_end(core, owner, mail_put_pub(put_mem(d, bytes_of(t, sizeof *t)), p, flags));
+    if (d == NULL) return;
+    mail_end(core, owner, mail_put_pub(put_mem(d, bytes_of(t, sizeof *t)), p, flags));
+    mail_hold(core, p);
 }
 
 /* A delivery ends, in one of two ways; the caller tells the owner. */
@@ -369,9 +371,11 @@ static void hand_back(struct core *core, struct member *m, const struct pub *p)
     } else { /* recovered: no group has delivered to it in this run */
         uint8_t *d =
             mail_begin(core, owner, MAIL_SHARE_AGAIN, 8 + name.n + filter.n + mail_pub_size(p));
-        if (d)
+        if (d) {
             mail_end(core, owner,
                      mail_put_pub(mail_put_bytes(mail_put_bytes(d, name), filter), p, 0));
+            mail_hold(core, p);
+        }
     }
     share_member_release(core, m);
 }
@@ -394,6 +398,7 @@ static void on_deliver(struct core *core, unsigned src, struct rd *r)
     struct pub p;
     unsigned flags = mail_get_pub(r, &p);
     struct member *m = share_member_at(core, index);
+    mail_held(core, &p); /* it counts until the turn ends, when the session or a letter holds it */
     if (m == NULL || m->serial != serial) {
         struct ticket t = {group, gserial, index, serial, 0};
         post_return(core, src, &t, &p, SHARE_GONE);

@@ -264,6 +264,7 @@ static void seat_send(struct core *core, struct group *g, struct seat *s, const 
     d = mail_put_u32(mail_put_u32(d, s->member), s->serial);
     d = mail_put_u32(mail_put_u32(d, g->slot), g->serial);
     mail_end(core, s->shard, mail_put_pub(d, p, owed ? SHARE_OWED : 0));
+    mail_hold(core, p);
     if (mail_full(core, s->shard) && p->from && p->from->conn)
         conn_pause_on(p->from->conn, &core->mail_waiters);
 }
@@ -469,6 +470,7 @@ static void on_return(struct core *core, unsigned src, struct rd *r)
     unsigned flags = mail_get_pub(r, &p);
     struct group *g = group_at(core, t.group, t.group_serial);
     struct seat *s = ticket_seat(g, src, &t);
+    mail_held(core, &p); /* it counts until the turn ends */
     if (s && flags & SHARE_GONE) {
         seat_remove(core, g, s);
     } else if (s) {
@@ -493,6 +495,7 @@ static void on_again(struct core *core, struct rd *r)
     struct bytes name = mail_bytes(r), filter = mail_bytes(r);
     struct pub p;
     (void)mail_get_pub(r, &p);
+    mail_held(core, &p); /* as above */
     struct group *g = group_find(core, name, filter);
     if (g == NULL) {
         core->stats.publish_dropped++;

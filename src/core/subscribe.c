@@ -357,8 +357,12 @@ static uint8_t subscribe_one(struct order *o, uint32_t at, const struct mqtt_sub
     bool retained =
         e->retain_handling == 0 || (e->retain_handling == 1 && is_new); /* [MQTT-3.3.1-9..11] */
     uint64_t variant = wished_variant(core, &w);
-    if (!shared && retained &&
-        rjob_add(o->s, filter, variant, qos, o->subid, &o->filters, o->replay.wanted) == NULL)
+    if (shared || !retained) return qos;
+    const struct rjob *job =
+        rjob_add(o->s, filter, variant, qos, o->subid, &o->filters, o->replay.wanted);
+    if (job)
+        rjob_journal(o->s, job);
+    else
         core->stats.dropped_no_memory++;
     return qos;
 }
@@ -408,7 +412,9 @@ int conn_handle_subscribe(struct cconn *c, struct bytes body)
 void session_unsubscribe(struct session *s, struct bytes filter, struct bytes prefix)
 {
     struct wish w = {.prefix = prefix};
-    struct sub *sub = trie_find(&s->core->trie, filter, (uintptr_t)s, wished_variant(s->core, &w));
+    uint64_t variant = wished_variant(s->core, &w);
+    struct sub *sub = trie_find(&s->core->trie, filter, (uintptr_t)s, variant);
+    rjobs_cancel(s, filter, variant);
     if (sub) plain_unsubscribe(s, sub, filter);
 }
 

@@ -1,13 +1,12 @@
 /* The keeper: everything of the log that takes long and that nobody should wait for.  It prepares
  * the next segment ahead, so that an append never meets a full disk; writes checkpoints; frees what
  * is older and not held; marks what is held by few. */
-#include "base/clock.h"
 #include "store/log/log_int.h"
 
 #include <errno.h>
 
 enum {
-    SETTLE_MS = 500,           /* longer than a turn of any core */
+    FREE_MS = 20,              /* until what is unheld may be safely so */
     SPARSE_COUNT = 8,          /* so many sparse segments before any is vacated */
     SPARSE_SHARE = 10,         /* sparse: fewer than one reference for so many messages */
     CHECKPOINT_MIN = 64 << 20, /* bytes between checkpoints that nobody configured */
@@ -27,6 +26,32 @@ static uint64_t round_up(uint64_t n)
     return (n + SEGMENT_UNIT - 1) / SEGMENT_UNIT * SEGMENT_UNIT;
 }
 
+/* See struct live; acquire: pairs with add() in segments.c. */
+static uint64_t held(const struct seglog *log, const struct segment *s)
+{
+    uint64_t given = 0, taken = 0;
+    for (unsigned i = 0; i < log->door_count; i++)
+        given += atomic_load_explicit(&s->doors[i].given, memory_order_acquire);
+    for (unsigned i = 0; i < log->door_count; i++)
+        taken += atomic_load_explicit(&s->doors[i].taken, memory_order_acquire);
+    return taken - given;
+}
+
+/* Whether it is too early to fill a new segment with zeros: the one that is written to has begun
+ * only now, and one that nobody holds may soon be free to be used again. */
+static bool is_early(struct seglog *log)
+{
+    uint64_t reserved = atomic_load(&log->reserved);
+    bool begun = false, hopes = false;
+    for (size_t i = 0; i < log->segment_count; i++) {
+        const struct segment *s = log->segments[i];
+        bool sealed = atomic_load_explicit(&s->sealed, memory_order_acquire);
+        hopes |= sealed && s->end - s->base == log->segment_bytes && held(log, s) == 0;
+        begun |= !sealed && s->base <= reserved && reserved < segment_quarter(s);
+    }
+    return begun && hopes && log->spare_count == 0;
+}
+
 /* How large the next segment must be, 0: there is one already.  Only segments in which nothing was
  * reserved count. */
 static uint64_t missing(struct seglog *log)
@@ -37,6 +62,7 @@ static uint64_t missing(struct seglog *log)
         const struct segment *s = log->segments[i];
         if (s->base > reserved) largest = max_u64(largest, s->end - s->base);
     }
+    if (!wanted && is_early(log)) return 0;
     if (wanted)
         need = round_up(wanted + SEGMENT_DATA + SEGMENT_TAIL + FRAME_BYTES +
                         atomic_load(&log->reserve));
@@ -190,14 +216,6 @@ bool door_checkpoint_due(const struct store *st)
 
 /* ---- what is old ---- */
 
-static uint64_t held(const struct seglog *log, const struct segment *s)
-{
-    uint64_t n = 0;
-    for (unsigned i = 0; i < log->door_count; i++)
-        n += atomic_load_explicit(&s->doors[i].held, memory_order_relaxed);
-    return n;
-}
-
 /* Counted by the doors in this run, or by recovery or the index. */
 static uint64_t messages(const struct seglog *log, const struct segment *s)
 {
@@ -241,20 +259,15 @@ static void mark_sparse(struct seglog *log)
 }
 
 /* Whether nobody holds any of it, and that will still be so after a crash: why the last reference
- * was dropped (a retained message was replaced, a delivery acknowledged) is in the log, safely.  A
- * core appends its reasons when its turn ends, a moment after it has dropped. */
-static bool is_free(struct seglog *log, struct segment *s, uint64_t now_ms)
+ * was given (a retained message was replaced, a delivery acknowledged) is in the log, safely.  It
+ * was appended before store_release(). */
+static bool is_free(struct seglog *log, struct segment *s)
 {
     if (!is_old(log, s) || held(log, s) > 0) {
-        s->free_ms = 0;
+        s->free_end = 0;
         return false;
     }
-    if (s->free_ms == 0) {
-        s->free_ms = now_ms;
-        s->free_end = UINT64_MAX;
-    }
-    if (now_ms < s->free_ms + SETTLE_MS) return false;
-    if (s->free_end == UINT64_MAX) s->free_end = atomic_load(&log->reserved);
+    if (s->free_end == 0) s->free_end = atomic_load(&log->reserved);
     return atomic_load(&log->durable) >= s->free_end;
 }
 
@@ -262,13 +275,12 @@ static bool is_free(struct seglog *log, struct segment *s, uint64_t now_ms)
 static bool sweep(struct seglog *log)
 {
     bool again = false;
-    uint64_t now_ms = clock_mono_ms();
     if (atomic_load(&log->freeable) == 0) return false; /* nobody holds before the first one */
     for (size_t i = log->segment_count; i-- > 0;) {
-        if (is_free(log, log->segments[i], now_ms))
+        if (is_free(log, log->segments[i]))
             segment_retire(log, i);
         else
-            again |= log->segments[i]->free_ms > 0;
+            again |= log->segments[i]->free_end > 0;
     }
     segments_bury(log);
     mark_sparse(log);
@@ -277,13 +289,13 @@ static bool sweep(struct seglog *log)
 
 /* ---- the thread ---- */
 
-static void wait(struct seglog *log, bool again)
+static void wait(struct seglog *log, int64_t most_ms)
 {
     sleeper_begin(&log->keeper_sleep);
     if (atomic_exchange(&log->kicked, false) || atomic_load(&log->stopping))
         sleeper_stay(&log->keeper_sleep); /* both pair with the store before sleeper_wake() */
     else
-        sleeper_wait(&log->keeper_sleep, again ? RETRY_MS : -1);
+        sleeper_wait(&log->keeper_sleep, most_ms);
 }
 
 void *keeper_main(void *arg)
@@ -294,7 +306,9 @@ void *keeper_main(void *arg)
         bool ok = prepare(log);
         checkpoint(log);
         bool again = sweep(log);
-        wait(log, !ok || again || log->gone_count > 0);
+        /* Lazily synced logs are not looked at so often. */
+        bool soon = again && log->options.durability == STORE_COMMIT;
+        wait(log, soon ? FREE_MS : !ok || again || log->gone_count > 0 ? RETRY_MS : -1);
     }
     checkpoint(log);
     return NULL;

@@ -84,7 +84,7 @@ static void door_close(struct store *st);
 #define LOG_OPS                                                                                    \
     .append = door_append, .journal = door_journal, .crowded = door_crowded, .flush = door_flush,  \
     .poll = door_poll, .end = door_end, .hold = door_hold, .fetch = door_fetch, .drop = door_drop, \
-    .scan_open = door_scan_open, .checkpoint_due = door_checkpoint_due,                            \
+    .release = door_release, .scan_open = door_scan_open, .checkpoint_due = door_checkpoint_due,   \
     .checkpoint = door_checkpoint, .must_move = door_must_move, .move = door_move,                 \
     .stats = door_stats, .close = door_close
 

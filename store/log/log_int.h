@@ -38,10 +38,18 @@ enum {
 };
 _Static_assert(RING_MIN >= RECORD_ROOM + FRAME_ALIGN, "the ring holds the largest record");
 
-/* What one door holds of one segment, and what it put there.  Written by that door only. */
+/* What one door holds of one segment, and what it put there.  Written by that door only.  A
+ * reference that is passed on is taken by one door and given by another, so only the sums mean
+ * something: nobody holds anything when all that was taken was given.  Both only grow, and the
+ * keeper reads first what was given, then what was taken: what it finds held may be held no more,
+ * but not the other way round.  For who still holds one has taken it before the one that it was
+ * passed on from was given. */
 struct live {
-    _Alignas(MEM_LINE) _Atomic uint64_t held; /* references; relaxed: the keeper sums them */
-    _Atomic uint64_t appended;                /* messages */
+    _Alignas(MEM_LINE) _Atomic uint64_t taken; /* references; release */
+    _Atomic uint64_t given;                    /* release: pairs with held() in keeper.c */
+    _Atomic uint64_t appended;                 /* messages; relaxed */
+    uint64_t dropped;                          /* the door's: given at its next release */
+    struct live *next;                         /* of those with some of these */
 };
 
 struct segment {
@@ -59,12 +67,17 @@ struct segment {
     _Atomic bool indexed;         /* the indexer has seen to it */
     /* Of its messages, when it has been indexed; first > last: it has none with a topic. */
     uint64_t first_ms, last_ms;
-    uint64_t free_ms, free_end; /* since when nobody holds any of it, and what was appended then */
-    uint64_t gone_at;           /* the generation that no longer has it */
+    uint64_t free_end; /* nobody holds any of it, and this is what was appended then; 0: held */
+    uint64_t gone_at;  /* the generation that no longer has it */
     struct live doors[];
 };
 
 static inline uint64_t segment_data(const struct segment *s) { return s->base + SEGMENT_DATA; }
+/* Behind it there is still time to prepare the next one. */
+static inline uint64_t segment_quarter(const struct segment *s)
+{
+    return s->base + (s->end - s->base) / 4;
+}
 static inline uint64_t segment_limit(const struct segment *s) { return s->end - SEGMENT_TAIL; }
 
 /* A copy of the list of segments, in the order of their positions. */
@@ -108,6 +121,7 @@ struct door {
     uint64_t last; /* position of its last append */
     uint64_t last_end;
     uint64_t polls, touches;
+    struct live *drops; /* not released yet */
     uint64_t reported[REPORTED];
     struct slot slots[SLOTS];
     struct slot *last_slot; /* where the last record was found; or NULL */
@@ -262,6 +276,7 @@ MUST_USE int door_renew(struct door *door); /* its copy; E_NOMEM: as it was */
 struct segment *door_segment(struct door *door, uint64_t position);
 store_ref door_hold(struct store *st, uint64_t seq, struct blob *body);
 void door_drop(struct store *st, store_ref ref);
+void door_release(struct store *st);
 bool door_must_move(const struct store *st, store_ref ref);
 void door_keep(struct store *st, uint64_t from_seq);
 

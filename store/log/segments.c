@@ -278,16 +278,23 @@ struct segment *door_segment(struct door *d, uint64_t position)
     return i < d->places.count ? d->places.items[i].segment : NULL;
 }
 
+static uint64_t get(const _Atomic uint64_t *n)
+{
+    return atomic_load_explicit(n, memory_order_relaxed);
+}
+
+/* One writer: no read-modify-write is needed. */
+static void add(_Atomic uint64_t *n, uint64_t more)
+{
+    atomic_store_explicit(n, get(n) + more, memory_order_release);
+}
+
 store_ref door_hold(struct store *st, uint64_t seq, struct blob *body)
 {
     struct door *d = CONTAINER_OF(st, struct door, base);
     struct segment *s = door_segment(d, seq * FRAME_ALIGN);
     (void)body;
-    if (s) { /* one writer: no read-modify-write is needed */
-        _Atomic uint64_t *held = &s->doors[d->index].held;
-        atomic_store_explicit(held, atomic_load_explicit(held, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
-    }
+    if (s) add(&s->doors[d->index].taken, 1);
     return seq;
 }
 
@@ -296,11 +303,27 @@ void door_drop(struct store *st, store_ref ref)
     struct door *d = CONTAINER_OF(st, struct door, base);
     struct segment *s = door_segment(d, ref * FRAME_ALIGN);
     if (s == NULL) return; /* held when it was gone already */
-    _Atomic uint64_t *held = &s->doors[d->index].held;
-    uint64_t now = atomic_load_explicit(held, memory_order_relaxed);
-    ASSERT(now > 0);
-    atomic_store_explicit(held, now - 1, memory_order_relaxed);
-    if (now == 1 && s->end <= atomic_load_explicit(&d->log->freeable, memory_order_relaxed))
+    struct live *live = &s->doors[d->index];
+    if (live->dropped++ > 0) return;
+    live->next = d->drops;
+    d->drops = live;
+}
+
+/* The keeper is called when this door has nothing left; where others have passed on what they held
+ * it finds out at the next checkpoint. */
+void door_release(struct store *st)
+{
+    struct door *d = CONTAINER_OF(st, struct door, base);
+    bool none_left = false;
+    while (d->drops) {
+        struct live *live = d->drops;
+        d->drops = live->next;
+        uint64_t n = live->dropped;
+        live->dropped = 0;
+        add(&live->given, n); /* from here on the segment may go */
+        none_left |= get(&live->taken) == get(&live->given);
+    }
+    if (none_left && atomic_load_explicit(&d->log->freeable, memory_order_relaxed))
         keeper_kick(d->log);
 }
 

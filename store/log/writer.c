@@ -125,8 +125,10 @@ static int write_to(struct seglog *log, uint64_t end)
         int rc = 0;
         bool beyond = end > s->end;
         uint64_t to = beyond ? atomic_load_explicit(&s->end_at, memory_order_acquire) : end;
-        if (to > now(&log->written)) rc = write_ring(log, s, now(&log->written), to);
+        uint64_t from = now(&log->written);
+        if (to > from) rc = write_ring(log, s, from, to);
         if (rc < 0) return rc;
+        if (from < segment_quarter(s) && to >= segment_quarter(s)) keeper_kick(log);
         /* release: pairs with ring_has_room() and with fetching */
         atomic_store_explicit(&log->written, to, memory_order_release);
         if (beyond && (rc = leave(log, s, segments_find(log, s->end))) < 0) return rc;

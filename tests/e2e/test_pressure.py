@@ -1,12 +1,13 @@
 """Under pressure: readers that do not read while others flood, and no descriptors left.  Memory stays
 bounded and well-behaved clients are served."""
+import signal
 import statistics
 import threading
 import time
 import unittest
 
 import wire
-from broker import Broker, main, until
+from broker import ANYBODY, Broker, main, until
 from clients import run_sub
 
 MIB = 1024  # KiB
@@ -184,6 +185,55 @@ class SlowReaders(unittest.TestCase):
                 stuck.close()
                 flooder.close()
             self.assertEqual(self.dropped(broker), 0)
+
+
+class Memory(unittest.TestCase):
+    """memory_limit."""
+
+    def usual(self):
+        """What a broker needs for nothing, in KiB."""
+        with Broker(shards=2) as broker:
+            return broker.resident_kib()
+
+    def puback(self, raw):
+        """Its reason; what nobody has subscribed to is fine."""
+        body = raw.expect(wire.PUBACK).body
+        code = body[2] if len(body) > 2 else 0
+        return 0 if code == 0x10 else code
+
+    def test_publishers_wait_when_memory_is_short(self):
+        """Between 7/8 of it and all of it: one message a second."""
+        with Broker(shards=2) as broker, wire.Raw(broker.port) as pub:
+            pub.connected("pub")
+            broker.write_config(ANYBODY + f"memory_limit {broker.resident_kib() * 15 // 14}k\n")
+            broker.signal(signal.SIGHUP)
+            broker.wait_log("memory is close to memory_limit: publishers are slowed down")
+            started = time.monotonic()
+            for i in range(1, 4):
+                pub.publish("t", b"x", qos=1, packet_id=i)
+                self.assertEqual(self.puback(pub), 0)
+            self.assertGreater(time.monotonic() - started, 1.5)
+            self.assertEqual(broker.log().count("memory is close to memory_limit"), 1)
+
+    def test_publishers_are_refused_when_memory_is_out(self):
+        """Retained messages fill it; what was acknowledged is there, and can be removed."""
+        usual = self.usual()
+        with Broker(extra=f"memory_limit {usual + 32 * MIB}k\n", shards=2) as broker:
+            with wire.Raw(broker.port, seconds=60) as pub:
+                pub.connected("filler")
+                taken, code = 0, 0
+                while code == 0 and taken < 100000:
+                    size = 4000 if broker.log().count("memory_limit:") == 0 else 1900000
+                    pub.publish(f"fill/{taken}", b"f" * size, qos=1, retain=True, packet_id=1)
+                    code = self.puback(pub)
+                    taken += code == 0
+                self.assertEqual(code, 0x97)
+                self.assertLess(broker.resident_kib(), usual + 128 * MIB)
+                broker.wait_log("memory_limit is reached: new sessions and publishes are refused")
+                with wire.Raw(broker.port) as late:
+                    self.assertEqual(late.connect("late").code, 0x97)
+                pub.publish("fill/0", b"", qos=1, retain=True, packet_id=1)
+                self.assertEqual(self.puback(pub), 0)
 
 
 class Descriptors(unittest.TestCase):

@@ -50,11 +50,11 @@ class Reader(threading.Thread):
 class Tutorial(PageCase):
     """docs/tutorial/4-replay.md."""
 
-    options = {"extra": HISTORY}
+    options = {"config": ANYBODY + "listener {1} 127.0.0.1\nprotocol http_api\n", "ports": 2, "extra": HISTORY}
 
     def test_every_command(self):
         """In memory."""
-        self.run_page("4-replay.md", 9)
+        self.run_page("4-replay.md", 11)
 
 
 class Busy(BrokerCase):

@@ -22,12 +22,15 @@ TOPICS = {
     "publish/bytes/received": DECIMAL, "publish/bytes/sent": DECIMAL, "publish/messages/received": DECIMAL,
     "publish/messages/sent": DECIMAL, "publish/messages/dropped": DECIMAL, "packet/out/count": DECIMAL,
     "packet/out/bytes": DECIMAL, "connections/socket/count": DECIMAL,
+    **{f"dead/{name}": DECIMAL for name in ("listed", "attempts", "rejected", "expired", "overflow", "too-large",
+                                            "session-expired")},
     **{f"load/{load}/{span}": r"\d+\.\d\d" for load in LOADS for span in ("1min", "5min", "15min")},
 }
 OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
     "refused/proxy_header", "refused/tls_handshake", "refused/websocket_handshake", "refused/websocket_frame",
     "refused/http_request", "refused/envelopes", "websockets/opened", "http/served", "logins/ended",
-    "filters/matched", "filters/missed", "filters/errors")}
+    "filters/matched", "filters/missed", "filters/errors", "memory/refused",
+    "memory/dropped")}
 ALL = {**TOPICS, **OURS}
 
 

@@ -64,8 +64,11 @@ const struct rec *may_get(const struct sim *sim, const struct client *c, const s
         if (c->no_local && m->publisher == c->index) continue; /* [MQTT-3.8.3-3] */
         if (qos == min_u64(m->qos, r->qos)) return r;
         /* A will for which the store has no room is not stored, and so not exactly once; nor is
-         * what a group had before its first durable member came. */
-        bool is_unstored = sim->disk && (m->is_will || r->shared);
+         * what a group had before its first durable member came, nor, for want of room, what
+         * another shard has mailed before it knew of the subscription. */
+        bool is_late = r->granted == 0 || r->granted >= m->sent;
+        bool no_room = sim->faults.again || sim->faults.full;
+        bool is_unstored = sim->disk && (m->is_will || r->shared || (is_late && no_room));
         if (is_unstored && qos == 1 && m->qos == 2 && r->qos == 2) return r;
     }
     return NULL;
@@ -212,9 +215,57 @@ static void deliver_retained(struct sim *sim, const struct delivery *d)
     }
 }
 
+void check_asked(struct client *c, const struct rec *r)
+{
+    for (unsigned t = 0; t < TOPICS; t++) {
+        if (!rec_matches(c->sim, r, t)) continue;
+        if (c->session->owed[t].came >= c->session->owed[t].seq) c->session->owed[t].seq = 0;
+        c->session->owed[t].came = 0;
+    }
+}
+
+/* A subscription is there: what was surely retained when it was asked for must come, or what has
+ * replaced it [MQTT-3.3.1-9], whatever happens to the broker, at QoS 1 and 2. */
+void check_granted(struct client *c, const struct rec *r)
+{
+    const struct sim *sim = c->sim;
+    if (r->shared || r->qos == 0 || r->asked_retained == 0) return;
+    for (uint32_t i = 0; i < sim->message_count; i++) {
+        const struct message *m = &sim->messages[i];
+        if (!m->retain || m->acked == 0 || m->acked >= r->asked_retained) continue;
+        if (!rec_matches(sim, r, m->topic) || m->seq < c->session->owed[m->topic].seq) continue;
+        bool wanted = !m->empty && m->qos > 0 && m->expiry_s == MQTT_NO_EXPIRY && !m->is_will;
+        c->session->owed[m->topic].seq = wanted ? m->seq : 0;
+    }
+}
+
+static bool is_owed(const struct client *c, unsigned topic)
+{
+    const struct sim *sim = c->sim;
+    const struct session *s = c->session;
+    bool asks = false;
+    if (s->owed[topic].seq == 0 || s->owed[topic].came >= s->owed[topic].seq) return false;
+    for (unsigned i = 0; i < s->rec_count; i++) {
+        const struct rec *r = &s->recs[i];
+        asks |= r->granted && r->dropped == 0 && r->asked_retained && rec_matches(sim, r, topic) &&
+                r->qos > 0 && !r->shared;
+    }
+    for (uint32_t i = 0; i < sim->message_count && asks; i++) {
+        const struct message *m = &sim->messages[i];
+        bool is_of_it = m->topic == topic && m->retain;
+        bool is_later = is_of_it && m->seq > s->owed[topic].seq;
+        if (is_of_it && m->sends > 1) return false; /* an older one may have come after it */
+        if (is_later && (m->empty || m->qos == 0 || m->expiry_s != MQTT_NO_EXPIRY)) return false;
+    }
+    return asks;
+}
+
 void check_deliver(struct sim *sim, const struct delivery *d)
 {
     struct message *m = &sim->messages[d->message];
+    if (d->client->session)
+        d->client->session->owed[m->topic].came =
+            (uint32_t)max_u64(d->client->session->owed[m->topic].came, m->seq);
     if (d->client->session == NULL)
         fail(sim, "%s: #%u without a session", d->client->id, d->message);
     else if (m->sent == 0)
@@ -285,6 +336,10 @@ static void check_client(struct sim *sim, struct client *c)
              c->unacked_count, c->op_count, c->ping_mark != 0);
         return;
     }
+    for (unsigned t = 0; t < TOPICS && !sim->lossy; t++)
+        if (is_owed(c, t))
+            fail(sim, "%s: retained %u on %s is missing [MQTT-3.3.1-9]", c->id,
+                 c->session->owed[t].seq, topic_name(t));
     for (uint32_t i = 0; i < sim->message_count; i++) {
         const struct message *m = &sim->messages[i];
         if (!is_due(sim, m)) continue;

@@ -309,13 +309,15 @@ static void on_connack(struct client *c, struct bytes body)
     if (m.session_present && c->session) {
         c->session->known |= c->session->doubt;
         c->session->doubt = false;
+        client_known(c); /* it is answered when that is safe */
         fault_resumed(c);
         resend(c);
         return;
     }
     session_end(c);
-    c->older |= c->clean; /* whatever there was */
     session_begin(c);
+    client_known(c);
+    c->older = false; /* whatever there was */
 }
 
 void client_drop(struct client *c)
@@ -564,6 +566,7 @@ static void on_suback(struct client *c, unsigned type, struct bytes body)
             fail(sim, "%s: %s says 0x%02x", c->id, mqtt_type_name(type), s.reasons.p[r]);
         uint64_t *at = op.ends ? &rec->gone : &rec->granted;
         if (*at == 0) *at = sim->event;
+        if (!op.ends) check_granted(c, rec);
     }
     trace(sim, "%s: %s", c->id, mqtt_type_name(type));
     client_known(c); /* it is not sent before what was before it is safe */
@@ -728,6 +731,8 @@ void client_subscribe(struct client *c)
         subs[op->rec_count].filter = bytes_str(rec_text(sim, r, texts[op->rec_count]));
         if (c->version == MQTT_V5)
             subs[op->rec_count].retain_handling = (uint8_t)rng_below(&sim->rng, 3);
+        if (subs[op->rec_count].retain_handling == 0) check_asked(c, r);
+        if (subs[op->rec_count].retain_handling == 0) r->asked_retained = sim->event;
         trace(sim, "%s subscribes to %.*s, QoS %u, id %u", c->id, (int)subs[op->rec_count].filter.n,
               (const char *)subs[op->rec_count].filter.p, r->qos, op->pid);
         op->recs[op->rec_count++] = r;

@@ -51,7 +51,6 @@ void disk_init(struct sim *sim)
         .move = moves[rng_below(r, ARRAY_LEN(moves))],
         .full = rng_below(r, 3) == 0,
     };
-    if (!sim->options.pending) sim->faults.move = 0; /* see README.md */
     faults_set(sim, false);
 }
 

@@ -83,6 +83,7 @@ struct rec {
     uint8_t qos;
     bool shared;
     uint64_t asked, granted, dropped, gone; /* events; 0 = not yet */
+    uint64_t asked_retained;                /* the last time, for the retained messages too */
 };
 
 struct copy { /* of a message, as a session got it */
@@ -108,10 +109,14 @@ struct session {
     unsigned rec_count;
     struct got *got; /* by message */
     uint32_t got_cap;
-    uint32_t serial;            /* of the client's connection that began it */
-    bool known;                 /* it surely is on disk */
-    bool doubt;                 /* it was not when the broker crashed */
-    uint32_t subscribes;        /* SUBSCRIBE packets sent */
+    uint32_t serial;     /* of the client's connection that began it */
+    bool known;          /* it surely is on disk */
+    bool doubt;          /* it was not when the broker crashed */
+    uint32_t subscribes; /* SUBSCRIBE packets sent */
+    struct {
+        uint32_t seq;           /* of the message that must come, or a later one; 0 = none */
+        uint32_t came;          /* the highest seq that has come since SUBSCRIBE */
+    } owed[TOPICS];             /* retained messages, because of a SUBSCRIBE */
     uint32_t newest[TOPICS][2]; /* retained message that came live, + 1; as QoS 0 or not */
     uint32_t last[CLIENTS_MAX][TOPICS][3][3]; /* highest seq + 1: publisher, topic, QoS, came as */
 };
@@ -337,8 +342,10 @@ uint32_t message_new(struct sim *sim, unsigned publisher, unsigned topic, uint8_
 struct group_got *group_got(struct sim *sim, struct group *g, uint32_t message);
 void check_delivery(struct sim *sim, struct delivery d); /* through the fault, if any */
 void check_empty(struct sim *sim, struct client *c, unsigned topic);
-void check_rest(struct sim *sim); /* everything moved as far as it can */
-void check_end(struct sim *sim);  /* the same, and all clients are connected */
+void check_asked(struct client *c, const struct rec *r);   /* SUBSCRIBE */
+void check_granted(struct client *c, const struct rec *r); /* SUBACK */
+void check_rest(struct sim *sim);                          /* everything moved as far as it can */
+void check_end(struct sim *sim); /* the same, and all clients are connected */
 void check_retained(struct sim *sim, const uint32_t *got); /* by topic, message + 1 */
 void check_settled(struct sim *sim);                       /* what is safe is not to come again */
 void check_shaken(struct sim *sim, bool stop);             /* down: what was not safe may */

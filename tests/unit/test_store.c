@@ -487,6 +487,7 @@ static void a_checkpoint_gives_space_back(void **state)
         }
         uint64_t begin = store_end(st);
         wait_until_safe(*state, st, journal(*state, st, "snapshot"));
+        store_release(st);
         assert_int_equal(store_checkpoint(st, begin), 0);
     }
     store_stats(st, &stats);
@@ -502,6 +503,37 @@ static void a_checkpoint_gives_space_back(void **state)
         store_stats(st, &stats);
     }
     for (int i = 0; i < EACH; i++) store_drop(st, refs[i]);
+    blob_unref(b);
+}
+
+/* From door to door and back, each taking its own reference before it drops the other's; with a
+ * checkpoint after each step, and much behind it, so that it would be gone if it could. */
+static void what_is_passed_on_stays_until_the_last_has_dropped_it(void **state)
+{
+    enum { EACH = 8, BODY = 16384, TIMES = 12 };
+    struct site *site = *state;
+    site_open(site, 3);
+    struct blob *b = blob_new(BODY);
+    assert_non_null(b);
+    memset(b->data, 0x5a, b->size);
+    store_ref ref =
+        store_hold(site->doors[0], append(site, site->doors[0], "p", "passed on"), NULL);
+    for (unsigned i = 0; i < TIMES; i++) {
+        struct store *from = site->doors[i % 3], *to = site->doors[(i + 1) % 3];
+        store_ref letter = store_hold(from, ref, NULL);
+        store_drop(from, ref);
+        store_release(from);
+        for (int n = 0; n < EACH; n++) (void)append_bytes(site, from, bytes_str("p"), b);
+        uint64_t begin = store_end(from);
+        wait_until_safe(site, from, journal(site, from, "snapshot"));
+        assert_int_equal(store_checkpoint(from, begin), 0);
+        expect_fetch(site, to, letter, "passed on");
+        ref = store_hold(to, letter, NULL);
+        store_drop(to, letter);
+        store_release(to);
+    }
+    expect_fetch(site, site->doors[0], ref, "passed on");
+    store_drop(site->doors[TIMES % 3], ref);
     blob_unref(b);
 }
 
@@ -761,6 +793,7 @@ static int engine_that_keeps(const struct engine *engine)
         ON(reopening_goes_on_with_higher_sequences),
         ON(a_held_message_survives_checkpoint_and_reopening),
         ON(a_checkpoint_gives_space_back),
+        ON(what_is_passed_on_stays_until_the_last_has_dropped_it),
         ON(a_moved_message_is_read_by_its_new_reference),
         ON(no_room_lasts_until_polls_have_reported),
         ON(the_largest_record_fits_and_no_larger),

@@ -99,6 +99,7 @@ static void what_is_appended_is_read_and_freed(void **state)
         assert_int_equal(m.body.n, SIZE);
     }
     store_read_close(&r);
+    store_release(st);
     struct store_stats all, some;
     store_stats(st, &all);
     assert_int_equal(store_checkpoint(st, store_end(st)), 0);

@@ -428,6 +428,7 @@ static void what_is_to_be_kept_stays(void **state)
     for (uint64_t i = 1250; i < MANY; i += 500) expect_next(r, seqs[i]);
     expect_end(r);
     store_read_close(&r);
+    store_release(site.doors[0]);
     store_keep(site.doors[0], UINT64_MAX);
     for (uint64_t until = clock_mono_ms() + WAIT_MS; clock_mono_ms() < until; pause_ms(1)) {
         store_stats(site.doors[0], &after);

@@ -136,6 +136,8 @@ static const struct setting stats[] = {
     STAT(route_hits),
     STAT(route_misses),
     STAT(publishers_paused),
+    STAT(refused_pressure),
+    STAT(dropped_pressure),
     STAT(connected),
     STAT(sessions),
     STAT(subscriptions),

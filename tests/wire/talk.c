@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { REPEAT_MAX = 100000 };
+enum { REPEAT_MAX = 100000, POLLS_TO_WRITE = 32 };
 
 bool talk_fail(struct talk *t, const char *fmt, ...)
 {
@@ -224,6 +224,27 @@ static bool broker_publishes(struct talk *t, const struct fields *words)
     return true;
 }
 
+static void disk_set(struct talk *t, bool stuck, bool full)
+{
+    const struct store_faults faults = {
+        .sync_delay = 300, .fetch_delay = 300, .full = full, .stuck = stuck};
+    store_disk_faults(t->disk, &faults);
+    t->disk_waits = stuck;
+    if (t->world) world_disk_waits(t->world, stuck || full);
+}
+
+/* The disk writes nothing from now on, or has no space, or writes again. */
+static bool disk(struct talk *t, const struct fields *words)
+{
+    bool stuck = word_is(words, 1, "waits"), full = word_is(words, 1, "fills");
+    if (t->disk == NULL) return talk_fail(t, "the conversation wants a line: disk");
+    if (words->count != 2 || (!stuck && !full && !word_is(words, 1, "writes")))
+        return talk_fail(t, "the disk waits, fills or writes");
+    disk_set(t, stuck, full);
+    talk_settle(t);
+    return true;
+}
+
 /* Clients notice that it is gone and know what to do. */
 static bool broker_again(struct talk *t, const struct fields *words, bool crashes)
 {
@@ -234,10 +255,14 @@ static bool broker_again(struct talk *t, const struct fields *words, bool crashe
     if (down && !duration_read(down->text, &ms)) return talk_fail(t, "down wants a duration");
     if (t->disk == NULL) return talk_fail(t, "the conversation wants a line: disk");
     unsigned count = shards ? (unsigned)shards->number : world_shards(t->world);
+    /* A log writes by itself what it was given; this one when it is polled. */
+    unsigned turns = t->disk_waits ? 0 : POLLS_TO_WRITE * world_shards(t->world);
+    while (turns-- > 0) world_step(t->world);
     if (crashes)
         world_crash(t->world, count, ms);
     else
         world_restart(t->world, count, ms);
+    disk_set(t, false, false);
     for (size_t i = 0; i < t->client_count; i++) client_lost(t, t->clients[i]);
     talk_settle(t);
     return true;
@@ -266,9 +291,25 @@ static bool broker_buries(struct talk *t, const struct fields *words, bool redri
     return true;
 }
 
+static bool broker_memory(struct talk *t, const struct fields *words)
+{
+    static const char *const levels[] = {[CORE_PRESSURE_NONE] = "plenty",
+                                         [CORE_PRESSURE_SOFT] = "short",
+                                         [CORE_PRESSURE_HARD] = "out"};
+    for (unsigned level = 0; words->count == 3 && level < ARRAY_LEN(levels); level++) {
+        if (!word_is(words, 2, levels[level])) continue;
+        for (unsigned i = 0; i < world_shards(t->world); i++)
+            core_pressure(world_core(t->world, i), level);
+        talk_settle(t);
+        return true;
+    }
+    return talk_fail(t, "memory is plenty, short or out");
+}
+
 static bool broker(struct talk *t, const struct fields *words)
 {
     struct fields rest = words_from(words, 2);
+    if (word_is(words, 1, "memory")) return broker_memory(t, words);
     if (word_is(words, 1, "crashes")) return broker_again(t, &rest, true);
     if (word_is(words, 1, "restarts")) return broker_again(t, &rest, false);
     if (word_is(words, 1, "publishes")) return broker_publishes(t, &rest);
@@ -304,6 +345,7 @@ static bool statement(struct talk *t, const char *line)
     if (word_is(&words, 0, "not") && word_is(&words, 1, "logged"))
         return logged(t, &after_not, false);
     if (word_is(&words, 0, "broker")) return broker(t, &words);
+    if (word_is(&words, 0, "disk")) return disk(t, &words);
     if (word_is(&words, 0, "one") && word_is(&words, 1, "of")) return one_of(t, &words);
     return client_statement(t, &words);
 }
@@ -377,10 +419,9 @@ static bool check_end(struct talk *t)
 void talk_init(struct talk *t, const struct conversation *conv, unsigned version, unsigned shards,
                uint64_t seed, bool disk, bool verbose)
 {
-    const struct store_faults faults = {.sync_delay = 300, .fetch_delay = 300};
     *t = (struct talk){.conv = conv, .version = version, .verbose = verbose, .line = conv->line};
     if (disk && store_disk_new(&t->disk, seed) < 0) abort();
-    if (disk) store_disk_faults(t->disk, &faults);
+    if (disk) disk_set(t, false, false);
     t->world = world_new_on(t->disk, shards, NULL, seed);
     world_shuffle(t->world, shards > 1);
 }

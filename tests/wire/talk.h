@@ -67,6 +67,7 @@ struct talk {
     struct arena arena;
     struct world *world;
     struct store_disk *disk; /* NULL: the broker keeps nothing */
+    bool disk_waits;         /* what is appended does not become safe */
     const struct conversation *conv;
     unsigned version; /* of connections that name none */
     bool verbose;
