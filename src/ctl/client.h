@@ -32,8 +32,6 @@ MUST_USE int props_add_user(struct buf *block, const char *name, const char *val
 MUST_USE int props_add_pair(struct buf *block, const char *pair);
 /* Whether each stands where it may, once, with a value that is allowed; 0 or an exit code. */
 MUST_USE int props_check(const struct buf blocks[PLACE_COUNT]);
-/* mosquitto's name of a property; never NULL. */
-const char *props_name(enum mqtt_prop_id id);
 
 /* ---- options: options.c ---- */
 

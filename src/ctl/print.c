@@ -148,33 +148,32 @@ static json_t *base64_json(struct bytes data)
     return j;
 }
 
-static json_t *value_json(const struct mqtt_prop *prop)
+/* Members as the admin listener has them (docs/reference/http-api.md). */
+static void set_props(json_t *out, const struct mqtt_props *props)
 {
-    if (prop->id == MQTT_P_CORRELATION && !bytes_is_utf8(prop->value)) return json_null();
-    return prop->value.p ? text_json(prop->value) : json_integer(prop->number);
-}
-
-/* Names as -D has them; what may be there more than once is an array. */
-static json_t *props_json(const struct mqtt_props *props)
-{
-    json_t *out = json_object(), *users = json_array(), *ids = json_array();
+    json_t *users = json_array(), *ids = json_array();
     struct mqtt_prop prop;
     for (size_t at = 0; mqtt_props_next(props->raw, &at, &prop);) {
         if (prop.id == MQTT_P_USER)
             json_array_append_new(users,
                                   json_pack("[oo]", text_json(prop.key), text_json(prop.value)));
-        else if (prop.id == MQTT_P_SUBSCRIPTION_ID)
+        if (prop.id == MQTT_P_SUBSCRIPTION_ID)
             json_array_append_new(ids, json_integer(prop.number));
-        else
-            json_object_set_new(out, props_name(prop.id), value_json(&prop));
-        if (prop.id == MQTT_P_CORRELATION && !bytes_is_utf8(prop.value))
-            json_object_set_new(out, "correlation-data-base64", base64_json(prop.value));
+        if (prop.id == MQTT_P_CONTENT_TYPE)
+            json_object_set_new(out, "content_type", text_json(prop.value));
+        if (prop.id == MQTT_P_RESPONSE_TOPIC)
+            json_object_set_new(out, "response_topic", text_json(prop.value));
+        if (prop.id == MQTT_P_CORRELATION)
+            json_object_set_new(out, "correlation_data_base64", base64_json(prop.value));
+        if (prop.id == MQTT_P_MESSAGE_EXPIRY)
+            json_object_set_new(out, "expiry", json_integer(prop.number));
+        if (prop.id == MQTT_P_PAYLOAD_FORMAT)
+            json_object_set_new(out, "payload_format", json_integer(prop.number));
     }
-    if (json_array_size(ids)) json_object_set(out, "subscription-identifiers", ids);
-    json_object_set(out, "user-properties", users);
+    if (json_array_size(ids)) json_object_set(out, "subscription_ids", ids);
+    json_object_set(out, "properties", users);
     json_decref(users);
     json_decref(ids);
-    return out;
 }
 
 /* A number that the broker has said in a user property, or `missing`. */
@@ -199,9 +198,11 @@ static json_t *message_json(const struct view *v)
     json_object_set_new(j, "qos", json_integer(m->qos));
     json_object_set_new(j, "retain", json_boolean(m->retain));
     json_object_set_new(j, "dup", json_boolean(m->dup));
-    json_object_set_new(j, "payload", text ? text_json(m->payload) : json_null());
-    if (!text) json_object_set_new(j, "payload_base64", base64_json(m->payload));
-    json_object_set_new(j, "properties", props_json(v->props));
+    set_props(j, v->props);
+    if (text)
+        json_object_set_new(j, "payload", text_json(m->payload));
+    else
+        json_object_set_new(j, "payload_base64", base64_json(m->payload));
     json_object_set_new(j, "seq", number_json(v->props, "sluice-seq", json_null()));
     json_object_set_new(j, "attempt", number_json(v->props, "sluice-attempt", json_integer(1)));
     json_object_set_new(j, "ts", ts.p ? text_json(ts) : json_null());

@@ -57,7 +57,7 @@ static const struct place places[PLACE_COUNT] = {
     [PLACE_PUBACK] = {"puback", MQTT_PUBACK},
 };
 
-const char *props_name(enum mqtt_prop_id id)
+static const char *props_name(enum mqtt_prop_id id)
 {
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (names[i].id == id) return names[i].name;
