@@ -74,7 +74,7 @@ static void set_options(CURL *curl, const struct ctl *ctl, const char *url, stru
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*"); /* a broker is asked directly */
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, ctl->rate ? 0L : 1L); /* that takes its time */
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)SLOW_S);
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
@@ -123,6 +123,7 @@ static int send_request(CURL *curl, const struct ctl *ctl, const char *path, con
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     if (post) curl_easy_setopt(curl, CURLOPT_POSTFIELDS, post);
+    if (post) curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 0L); /* an act may take its time */
     CURLcode code = curl_easy_perform(curl);
     curl_slist_free_all(headers);
     buf_fini(&url);

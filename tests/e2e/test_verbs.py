@@ -13,6 +13,7 @@ import time
 import unittest
 import urllib.parse
 
+import test_durability
 import wire
 from broker import DURABLE, Broker, BrokerCase, main, until
 from clients import publish
@@ -325,6 +326,29 @@ class QueuesKilled(VerbCase):
         self.assertEqual(self.json("queue", "purge", "orders"), {"name": "orders", "purged": 20000})
         self.broker.restart()
         self.assertEqual(self.queue("orders")["depth"], 0)
+
+
+class Full(unittest.TestCase):
+    """A disk that takes nothing more."""
+
+    def test_what_cannot_be_kept(self):
+        """Is not said to be: 503 within seconds; a broker that is asked to end does so meanwhile."""
+        with tempfile.TemporaryDirectory(prefix="sluice-full-") as folder:
+            options, full = test_durability.shim(folder)
+            with Broker(**{**options, "config": KEPT}, ports=2) as broker:
+                make = {"topics": ["a/#"]}
+                self.assertEqual(post(broker.ports[1], "/api/v1/queues/kept/create", make).status, 200)
+                test_durability.write(full, b"all")
+                answer = post(broker.ports[1], "/api/v1/queues/lost/create", make)
+                self.assertEqual((answer.status, answer.json()["error"]), (503, "disk-full"))
+                with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                    late = pool.submit(post, broker.ports[1], "/api/v1/queues/later/create", make)
+                    until(lambda: len(get(broker.ports[1], "/api/v1/queues")) == 3, "it is made")
+                    broker.die(signal.SIGTERM)
+                    self.assertIsNot(late.exception() or late.result().status, 200)
+                os.unlink(full)
+                broker.revive()
+                self.assertEqual([row["name"] for row in get(broker.ports[1], "/api/v1/queues")], ["kept"])
 
 
 class DeadCase(VerbCase):
