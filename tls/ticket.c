@@ -40,7 +40,7 @@ static int tickets_new(struct tls_tickets **out)
 
 struct tls_tickets *tls_tickets_ref(struct tls_tickets *t)
 {
-    atomic_fetch_add_explicit(&t->users, 1, memory_order_relaxed);
+    if (t) atomic_fetch_add_explicit(&t->users, 1, memory_order_relaxed);
     return t;
 }
 

@@ -30,8 +30,8 @@ struct tls {
 MUST_USE int tls_take_psk(SSL_CTX *ssl, const struct tls_options *options, struct tls_error *error);
 
 /* ticket.c */
-MUST_USE int tls_take_tickets(struct tls_context *c); /* E_NOMEM */
-struct tls_tickets *tls_tickets_ref(struct tls_tickets *t);
-void tls_tickets_unref(struct tls_tickets *t); /* NULL: nothing */
+MUST_USE int tls_take_tickets(struct tls_context *c);       /* E_NOMEM */
+struct tls_tickets *tls_tickets_ref(struct tls_tickets *t); /* t: or NULL, as a client has it */
+void tls_tickets_unref(struct tls_tickets *t);              /* NULL: nothing */
 
 #endif

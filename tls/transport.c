@@ -10,6 +10,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -223,25 +224,62 @@ static long keep_back(BIO *bio, int what, const char *to, size_t size, int argi,
     return -1;
 }
 
-int tls_open(struct transport *out, const struct tls_context *context, int fd)
+static void tls_free(struct tls *s)
+{
+    SSL_free(s->ssl);
+    tls_tickets_unref(s->tickets);
+    mem_free(s);
+    ERR_clear_error();
+}
+
+/* Neither end's yet. */
+static struct tls *tls_new(const struct tls_context *context, int fd)
 {
     struct tls *s = mem_calloc(1, sizeof *s);
-    if (s == NULL) return E_NOMEM;
+    if (s == NULL) return NULL;
     s->wanted_user = context->user;
     s->psks = context->psks;
     s->tickets = tls_tickets_ref(context->tickets);
     s->ssl = SSL_new(context->ssl);
     if (s->ssl == NULL || SSL_set_fd(s->ssl, fd) != 1 || SSL_set_app_data(s->ssl, s) != 1) {
-        SSL_free(s->ssl);
-        tls_tickets_unref(s->tickets);
-        mem_free(s);
-        ERR_clear_error();
-        return E_NOMEM;
+        tls_free(s);
+        return NULL;
     }
     BIO *bio = SSL_get_rbio(s->ssl);
     BIO_set_callback_ex(bio, keep_back);
     BIO_set_callback_arg(bio, (char *)s);
+    return s;
+}
+
+int tls_open(struct transport *out, const struct tls_context *context, int fd)
+{
+    struct tls *s = tls_new(context, fd);
+    if (s == NULL) return E_NOMEM;
     SSL_set_accept_state(s->ssl);
+    *out = (struct transport){.ops = &tls_transport, .fd = fd, .state = s};
+    return 0;
+}
+
+/* An address stands in another place of a certificate than a name, and is not told to the server
+ * (RFC 6066 section 3). */
+static bool want_host(SSL *ssl, const char *host)
+{
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1) return true;
+    ERR_clear_error();
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+int tls_open_client(struct transport *out, const struct tls_context *context, const char *host,
+                    int fd)
+{
+    struct tls *s = tls_new(context, fd);
+    if (s == NULL) return E_NOMEM;
+    if (host && !want_host(s->ssl, host)) {
+        tls_free(s);
+        return E_NOMEM;
+    }
+    SSL_set_connect_state(s->ssl);
     *out = (struct transport){.ops = &tls_transport, .fd = fd, .state = s};
     return 0;
 }
