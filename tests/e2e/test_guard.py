@@ -180,9 +180,8 @@ class Pending(unittest.TestCase):
                 silent.append(wire.Raw(broker.port))
             for raw in silent[:8]:
                 raw.expect_closed()
-            open_ones = sum(not raw.readable(0) for raw in silent)
-            self.assertGreaterEqual(open_ones, 1)
-            self.assertLessEqual(open_ones, 4)
+            until(lambda: sum(not raw.readable(0) for raw in silent) <= 4, "the rest has gone") # by other shards
+            self.assertGreaterEqual(sum(not raw.readable(0) for raw in silent), 1)
             self.assertGreaterEqual(counted(broker, "refused/pending"), 8)
             broker.wait_log(r"More than 4 connections without CONNECT \(max_pending_connections\)")
             for raw in silent:
