@@ -38,7 +38,8 @@ struct http_conn {
     struct list link;
     struct door *door;
     struct lws *wsi;
-    uint64_t id; /* of the request, or of the last one */
+    lws_sorted_usec_list_t later; /* http_later() */
+    uint64_t id;                  /* of the request, or of the last one */
     enum conn_state state;
     unsigned refusal; /* status of a request that is refused when it has been read */
     enum http_method method;
@@ -231,6 +232,20 @@ void http_patience(struct http_server *s, uint64_t id)
     if (c && c->state == ASKED) deadline(c, HTTP_ANSWER_TIMEOUT_S);
 }
 
+static void later_due(lws_sorted_usec_list_t *sul)
+{
+    struct http_conn *c = CONTAINER_OF(sul, struct http_conn, later);
+    const struct http_handler *h = &c->door->server->handler;
+    h->due(h->ctx, c->id);
+}
+
+void http_later(struct http_server *s, uint64_t id, unsigned ms)
+{
+    struct http_conn *c = find(s, id);
+    if (c == NULL) return;
+    lws_sul_schedule(s->context, 0, &c->later, later_due, (lws_usec_t)ms * LWS_US_PER_MS);
+}
+
 void http_abort(struct http_server *s, uint64_t id)
 {
     struct http_conn *c = find(s, id);
@@ -414,6 +429,7 @@ static void conn_gone(struct http_conn *c)
 {
     const struct http_handler *h = &c->door->server->handler;
     list_del(&c->link);
+    lws_sul_cancel(&c->later);
     c->door->connections--;
     c->door->server->stats.connections--;
     if (c->state >= ASKED) h->gone(h->ctx, c->id);

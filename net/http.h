@@ -60,6 +60,8 @@ struct http_handler {
     void (*request)(void *ctx, const struct http_request *r);
     /* The last piece of this answer is on its way: the next may come. */
     void (*wanted)(void *ctx, uint64_t id);
+    /* Of http_later(). */
+    void (*due)(void *ctx, uint64_t id);
     /* Its connection went before the answer had ended. */
     void (*gone)(void *ctx, uint64_t id);
     void (*woken)(void *ctx);
@@ -110,6 +112,8 @@ void http_begin(struct http_server *s, uint64_t id, const struct http_head *head
 void http_piece(struct http_server *s, uint64_t id, struct bytes piece, bool last);
 /* The answer takes longer, and that is no fault: its time begins anew. */
 void http_patience(struct http_server *s, uint64_t id);
+/* due() is called in so many milliseconds, unless the connection has gone. */
+void http_later(struct http_server *s, uint64_t id, unsigned ms);
 /* Ends the connection: what was begun cannot go on. */
 void http_abort(struct http_server *s, uint64_t id);
 

@@ -47,11 +47,15 @@ static int put_json(const char *text, size_t n, void *out)
     return buf_append(out, bytes_of(text, n)) < 0 ? -1 : 0;
 }
 
+int admin_json_append(struct buf *out, const json_t *json)
+{
+    return json_dump_callback(json, put_json, out, JSON_COMPACT) == 0 ? 0 : E_NOMEM;
+}
+
 void call_reply_json(struct call *c, unsigned status, json_t *json)
 {
     struct buf out = {0};
-    bool ok = json && json_dump_callback(json, put_json, &out, JSON_COMPACT) == 0 &&
-              buf_append(&out, bytes_str("\n")) == 0;
+    bool ok = json && admin_json_append(&out, json) == 0 && buf_append(&out, bytes_str("\n")) == 0;
     json_decref(json);
     if (ok)
         call_reply(c, status, "application/json", buf_view(&out));
@@ -385,6 +389,23 @@ void admin_wanted(void *ctx, uint64_t id)
         c->wanted(c);
 }
 
+void admin_due(void *ctx, uint64_t id)
+{
+    struct call *c = call_find(ctx, id);
+    if (c == NULL) return;
+    if (((struct admin *)ctx)->stopping)
+        call_abort(c);
+    else
+        c->due(c);
+}
+
+void call_later(struct call *c, unsigned ms, void (*due)(struct call *c))
+{
+    c->due = due;
+    http_patience(c->admin->http, c->id);
+    http_later(c->admin->http, c->id, ms);
+}
+
 void admin_gone(void *ctx, uint64_t id)
 {
     struct call *c = call_find(ctx, id);
@@ -417,14 +438,43 @@ static void shard_run(struct shard *s, struct shard_task *t)
     admin_post(c->admin, &c->back);
 }
 
-void call_ask(struct call *c, unsigned shard, void (*on_shard)(struct call *c, struct shard *s),
-              void (*answered)(struct call *c))
+static void ask(struct call *c, unsigned shard, void (*run)(struct shard *s, struct shard_task *t),
+                void (*on_shard)(struct call *c, struct shard *s), void (*answered)(struct call *c))
 {
-    c->task.run = shard_run;
+    c->task.run = run;
     c->back.run = shard_answered;
     c->on_shard = on_shard;
     c->answered = answered;
     c->away = true;
     c->admin->away++;
     shard_post(shards_at(c->admin->shards, shard), &c->task);
+}
+
+void call_ask(struct call *c, unsigned shard, void (*on_shard)(struct call *c, struct shard *s),
+              void (*answered)(struct call *c))
+{
+    ask(c, shard, shard_run, on_shard, answered);
+}
+
+static void shard_safe(struct shard *s, struct shard_promise *p)
+{
+    struct call *c = CONTAINER_OF(p, struct call, promise);
+    (void)s;
+    c->kept = p->kept;
+    admin_post(c->admin, &c->back);
+}
+
+static void shard_run_safe(struct shard *s, struct shard_task *t)
+{
+    struct call *c = CONTAINER_OF(t, struct call, task);
+    c->on_shard(c, s);
+    c->promise.run = shard_safe;
+    shard_when_safe(s, &c->promise);
+}
+
+void call_ask_safe(struct call *c, unsigned shard,
+                   void (*on_shard)(struct call *c, struct shard *s),
+                   void (*answered)(struct call *c))
+{
+    ask(c, shard, shard_run_safe, on_shard, answered);
 }

@@ -30,6 +30,9 @@ enum {
     ADMIN_USER_MAX = 256,   /* bytes of a user name */
     ADMIN_SECRET_MAX = 6000,
     ADMIN_CURSOR_MAX = 2000, /* bytes of `after`, percent-encoded */
+    ADMIN_WHY_MAX = 320,     /* of why something is not right */
+    ADMIN_PARAMS_MAX = 20,
+    ADMIN_PAUSE_MS = 2, /* before a shard that waits for the disk is asked again */
 };
 
 struct admin_door {
@@ -73,8 +76,8 @@ struct admin_route {
     const char *resource;    /* in the access list: $CONTROL/sluice/<resource>; NULL: for anybody */
     void (*run)(struct call *c);
     const char *help;
-    struct admin_param params[4]; /* up to one without a name */
-    const char *answers;          /* type of what a good answer holds */
+    struct admin_param params[ADMIN_PARAMS_MAX]; /* up to one without a name */
+    const char *answers;                         /* type of what a good answer holds */
 };
 
 const struct admin_route *admin_routes(size_t *count);
@@ -98,6 +101,8 @@ bool guard_basic(struct bytes authorization, uint8_t out[static ADMIN_SECRET_MAX
                  struct bytes *user, struct bytes *secret);
 /* No deeper than ADMIN_JSON_DEPTH. */
 bool guard_json_depth(struct bytes json);
+/* A decimal number of at most 19 digits and at most `most`. */
+bool guard_number(struct bytes text, uint64_t most, uint64_t *out);
 /* Appends text for a query: percent-encoded.  E_NOMEM. */
 MUST_USE int guard_encode(struct buf *out, struct bytes text);
 
@@ -118,10 +123,13 @@ struct call {
     struct auth_job job;
     struct bytes secret;
     struct shard_task task;
+    struct shard_promise promise;
+    bool kept; /* of call_ask_safe(): what was done is on disk */
     struct admin_task back;
     void (*on_shard)(struct call *c, struct shard *s);
     void (*answered)(struct call *c);
     void (*wanted)(struct call *c); /* of a stream: the next piece */
+    void (*due)(struct call *c);    /* of call_later() */
     void (*fini)(struct call *c);   /* of `state`, or NULL */
     void *state;                    /* the route's own; mem_free()d after fini */
 };
@@ -129,6 +137,8 @@ struct call {
 /* Answers, and the call is over. */
 void call_reply(struct call *c, unsigned status, const char *type, struct bytes body);
 void call_reply_json(struct call *c, unsigned status, json_t *json); /* takes json, NULL: 503 */
+/* Appends it to out, on one line.  E_NOMEM. */
+MUST_USE int admin_json_append(struct buf *out, const json_t *json);
 /* {"error": code, "detail": "..."} */
 void call_fail(struct call *c, unsigned status, const char *error, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
@@ -144,6 +154,13 @@ void call_abort(struct call *c);
  * unless the connection has gone. */
 void call_ask(struct call *c, unsigned shard, void (*on_shard)(struct call *c, struct shard *s),
               void (*answered)(struct call *c));
+/* The same, but answered() comes when what on_shard() did is on disk, and other shards have its
+ * mail; c->kept: else the disk did not take it in time. */
+void call_ask_safe(struct call *c, unsigned shard,
+                   void (*on_shard)(struct call *c, struct shard *s),
+                   void (*answered)(struct call *c));
+/* A pause: due() is called in so many milliseconds. */
+void call_later(struct call *c, unsigned ms, void (*due)(struct call *c));
 /* For a log line about what somebody did. */
 const char *call_who(const struct call *c);
 /* The JSON object of the body; NULL: answered, c is over. */
@@ -152,8 +169,17 @@ void call_free(struct call *c);
 /* Of admin_thread.c: every request of the HTTP server. */
 void admin_request(void *ctx, const struct http_request *r);
 void admin_wanted(void *ctx, uint64_t id);
+void admin_due(void *ctx, uint64_t id);
 void admin_gone(void *ctx, uint64_t id);
 void admin_refused(void *ctx, uint64_t id, unsigned status, const char *detail);
+
+/* ---- admin_message.c: pure ---- */
+
+/* Adds a message's content_type, response_topic, correlation_data_base64 (where there is one),
+ * properties (the user properties, [[name, value], ...], without those that skips() says; NULL:
+ * none), and payload, or payload_base64 when it is no text. */
+void admin_set_message(json_t *j, struct bytes props, struct bytes payload,
+                       bool (*skips)(struct bytes name));
 
 /* ---- endpoints ---- */
 
@@ -164,6 +190,8 @@ struct admin_figures { /* counters and gauges, as metrics_add() wants them */
 };
 void admin_gather(struct call *c, void (*done)(struct call *c));
 const struct admin_figures *admin_sum(const struct call *c); /* in done(): of all shards */
+/* Appends name="value", escaped.  E_NOMEM. */
+MUST_USE int metrics_put_label(struct buf *out, const char *name, struct bytes value);
 /* The first counter that /metrics does not have, counted from 1; 0: none is missing. */
 size_t admin_figures_missing(void);
 
@@ -180,5 +208,20 @@ void admin_run_kick_named(struct call *c);
 void admin_run_subscriptions(struct call *c);
 void admin_run_retained(struct call *c);
 void admin_run_retained_delete(struct call *c);
+void admin_run_queues(struct call *c);
+void admin_run_queue(struct call *c);
+void admin_run_queue_create(struct call *c);
+void admin_run_queue_create_named(struct call *c);
+void admin_run_queue_purge(struct call *c);
+void admin_run_queue_delete(struct call *c);
+void admin_run_dead(struct call *c);
+void admin_run_letter(struct call *c);
+void admin_run_dead_redrive(struct call *c);
+void admin_run_dead_purge(struct call *c);
+void admin_run_letter_redrive(struct call *c);
+void admin_run_letter_purge(struct call *c);
+void admin_run_history(struct call *c);
+void admin_run_history_read(struct call *c);
+void admin_no_queue(struct call *c, struct bytes name); /* 404 */
 
 #endif

@@ -5,36 +5,13 @@
  *
  * A page is rows one after the other: the core's struct, with the lengths of its views, then their
  * bytes. */
-#include "admin_int.h"
+#include "admin_list.h"
 
 #include "base/mem.h"
 #include "base/rfc3339.h"
 #include <stdio.h>
 
-enum { CURSOR_TEXT = 64, LINK_MAX = 2 * ADMIN_CURSOR_MAX };
-
-struct list_kind {
-    /* On a shard's thread: fills l->page; whether there may be more. */
-    bool (*step)(struct call *c, struct core *core, unsigned most);
-    json_t *(*row)(const uint8_t **at, unsigned shard);
-    bool by_topic; /* the cursor is one of topics */
-};
-
-struct listing {
-    const struct list_kind *kind;
-    struct bytes only; /* a client or a topic filter; views into the call */
-    unsigned shard;
-    bool one_shard; /* it is all on that one */
-    struct core_cursor at;
-    struct buf page;
-    unsigned rows; /* in it */
-    bool more, torn;
-    unsigned limit, listed; /* limit 0: none */
-    struct buf json;
-    bool begun; /* the stream */
-};
-
-static struct listing *listing_of(struct call *c) { return c->state; }
+enum { CURSOR_TEXT = 64, DIGITS_MAX = 19, LINK_MAX = 2 * ADMIN_CURSOR_MAX };
 
 static void listing_fini(struct call *c)
 {
@@ -42,12 +19,13 @@ static void listing_fini(struct call *c)
     buf_fini(&l->at.after);
     buf_fini(&l->page);
     buf_fini(&l->json);
+    mem_free(l->order);
 }
 
 /* ---- rows ---- */
 
-static void put_row(struct listing *l, const void *row, size_t size, const struct bytes *texts,
-                    unsigned count)
+void list_put_row(struct listing *l, const void *row, size_t size, const struct bytes *texts,
+                  unsigned count)
 {
     uint32_t before = l->page.tail;
     int rc = buf_append(&l->page, bytes_of(row, size));
@@ -60,20 +38,20 @@ static void put_row(struct listing *l, const void *row, size_t size, const struc
     }
 }
 
-static void get_row(const uint8_t **at, void *row, size_t size)
+void list_get_row(const uint8_t **at, void *row, size_t size)
 {
     memcpy(row, *at, size);
     *at += size;
 }
 
-static struct bytes get_text(const uint8_t **at, struct bytes length)
+struct bytes list_get_text(const uint8_t **at, struct bytes length)
 {
     struct bytes text = bytes_of(*at, length.n);
     *at += length.n;
     return text;
 }
 
-static json_t *text_or_null(struct bytes text)
+json_t *list_text(struct bytes text)
 {
     return text.n ? json_stringn((const char *)text.p, text.n) : json_null();
 }
@@ -83,7 +61,7 @@ static json_t *number_or_null(uint32_t value)
     return value == UINT32_MAX ? json_null() : json_integer(value);
 }
 
-static json_t *time_text(uint64_t ms)
+json_t *list_time(uint64_t ms)
 {
     char text[RFC3339_SIZE];
     if (ms == 0) return json_null();
@@ -93,7 +71,7 @@ static json_t *time_text(uint64_t ms)
 
 static void put_client(void *ctx, const struct core_client *c)
 {
-    put_row(ctx, c, sizeof *c, (const struct bytes[]){c->id, c->user, c->peer}, 3);
+    list_put_row(ctx, c, sizeof *c, (const struct bytes[]){c->id, c->user, c->peer}, 3);
 }
 
 static json_t *client_row(const uint8_t **at, unsigned shard)
@@ -101,14 +79,15 @@ static json_t *client_row(const uint8_t **at, unsigned shard)
     static const char *const versions[] = {
         [MQTT_V31] = "3.1", [MQTT_V311] = "3.1.1", [MQTT_V5] = "5.0"};
     struct core_client c;
-    get_row(at, &c, sizeof c);
-    struct bytes id = get_text(at, c.id), user = get_text(at, c.user), peer = get_text(at, c.peer);
+    list_get_row(at, &c, sizeof c);
+    struct bytes id = list_get_text(at, c.id), user = list_get_text(at, c.user),
+                 peer = list_get_text(at, c.peer);
     const char *version = c.version < ARRAY_LEN(versions) ? versions[c.version] : NULL;
     return json_pack(
         "{s:o, s:o, s:b, s:s?, s:o, s:i, s:o, s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:b, s:i}", "id",
-        json_stringn((const char *)id.p, id.n), "user", text_or_null(user), "connected",
-        c.connected, "protocol", version, "address", text_or_null(peer), "port", c.port, "since",
-        time_text(c.since_ms), "keep_alive_seconds", (json_int_t)c.keep_alive_s,
+        json_stringn((const char *)id.p, id.n), "user", list_text(user), "connected", c.connected,
+        "protocol", version, "address", list_text(peer), "port", c.port, "since",
+        list_time(c.since_ms), "keep_alive_seconds", (json_int_t)c.keep_alive_s,
         "session_expiry_seconds", number_or_null(c.expiry_s), "subscriptions",
         (json_int_t)c.subscriptions, "inflight", (json_int_t)c.inflight, "receive_max",
         (json_int_t)c.receive_max, "queued", (json_int_t)c.queued, "queued_bytes",
@@ -117,38 +96,37 @@ static json_t *client_row(const uint8_t **at, unsigned shard)
 
 static void put_subscription(void *ctx, const struct core_subscription *s)
 {
-    put_row(ctx, s, sizeof *s, (const struct bytes[]){s->client, s->filter, s->where}, 3);
+    list_put_row(ctx, s, sizeof *s, (const struct bytes[]){s->client, s->filter, s->where}, 3);
 }
 
 static json_t *subscription_row(const uint8_t **at, unsigned shard)
 {
     struct core_subscription s;
-    get_row(at, &s, sizeof s);
-    struct bytes client = get_text(at, s.client), filter = get_text(at, s.filter),
-                 where = get_text(at, s.where);
+    list_get_row(at, &s, sizeof s);
+    struct bytes client = list_get_text(at, s.client), filter = list_get_text(at, s.filter),
+                 where = list_get_text(at, s.where);
     return json_pack("{s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:i, s:i}", "client",
                      json_stringn((const char *)client.p, client.n), "topic",
                      json_stringn((const char *)filter.p, filter.n), "qos", s.qos, "id",
-                     s.id ? json_integer(s.id) : json_null(), "filter", text_or_null(where),
-                     "shared", s.shared, "no_local", s.no_local, "retain_as_published",
-                     s.retain_as_published, "retain_handling", s.retain_handling, "shard",
-                     (int)shard);
+                     s.id ? json_integer(s.id) : json_null(), "filter", list_text(where), "shared",
+                     s.shared, "no_local", s.no_local, "retain_as_published", s.retain_as_published,
+                     "retain_handling", s.retain_handling, "shard", (int)shard);
 }
 
 static void put_retained(void *ctx, const struct core_retained *m)
 {
-    put_row(ctx, m, sizeof *m, &m->topic, 1);
+    list_put_row(ctx, m, sizeof *m, &m->topic, 1);
 }
 
 static json_t *retained_row(const uint8_t **at, unsigned shard)
 {
     struct core_retained m;
-    get_row(at, &m, sizeof m);
-    struct bytes topic = get_text(at, m.topic);
+    list_get_row(at, &m, sizeof m);
+    struct bytes topic = list_get_text(at, m.topic);
     uint64_t ends_ms = m.expiry_s == UINT32_MAX ? 0 : m.since_ms + m.expiry_s * (uint64_t)1000;
     return json_pack("{s:o, s:I, s:o, s:o, s:o, s:i}", "topic",
                      json_stringn((const char *)topic.p, topic.n), "bytes", (json_int_t)m.size,
-                     "time", time_text(m.since_ms), "expires", time_text(ends_ms), "seq",
+                     "time", list_time(m.since_ms), "expires", list_time(ends_ms), "seq",
                      m.seq ? json_integer((json_int_t)m.seq) : json_null(), "shard", (int)shard);
 }
 
@@ -174,60 +152,82 @@ static bool step_retained(struct call *c, struct core *core, unsigned most)
     return core_list_retained(core, l->only, &l->at, most, put_retained, l, &l->torn);
 }
 
-static const struct list_kind clients = {step_clients, client_row, false},
-                              subscriptions = {step_subscriptions, subscription_row, false},
-                              retained = {step_retained, retained_row, true};
+static const struct list_kind clients = {step_clients, client_row, LIST_BY_SLOT, {"id"}},
+                              subscriptions = {step_subscriptions,
+                                               subscription_row,
+                                               LIST_BY_SLOT,
+                                               {"client"}},
+                              retained = {step_retained, retained_row, LIST_BY_TOPIC, {"filter"}};
 
 static void on_shard(struct call *c, struct shard *s)
 {
     struct listing *l = listing_of(c);
     unsigned most = ADMIN_ROWS;
     if (l->limit) most = (unsigned)min_u64(most, l->limit - l->listed);
+    l->pause = false;
     l->more = l->kind->step(c, shard_core(s), most);
 }
 
 /* ---- cursors ---- */
 
-/* "SHARD.SLOT.SKIP", or "SHARD." and a topic. */
+/* "SHARD.SLOT.SKIP", "SHARD." and a topic, or "SHARD.SEQ". */
 static int put_cursor(const struct listing *l, struct buf *out)
 {
     char text[CURSOR_TEXT];
-    int n = l->kind->by_topic
-                ? snprintf(text, sizeof text, "%u.", l->shard)
-                : snprintf(text, sizeof text, "%u.%u.%u", l->shard, l->at.slot, l->at.skip);
+    int n = 0;
+    switch (l->kind->cursor) {
+    case LIST_BY_SLOT:
+        n = snprintf(text, sizeof text, "%u.%u.%u", l->shard, l->at.slot, l->at.skip);
+        break;
+    case LIST_BY_TOPIC: n = snprintf(text, sizeof text, "%u.", l->shard); break;
+    case LIST_BY_SEQ:
+        n = snprintf(text, sizeof text, "%u.%llu", l->shard, (unsigned long long)l->seq);
+        break;
+    }
     int rc = buf_append(out, bytes_of(text, (size_t)n));
-    return rc < 0 || !l->kind->by_topic ? rc : guard_encode(out, buf_view(&l->at.after));
+    bool topic = l->kind->cursor == LIST_BY_TOPIC;
+    return rc < 0 || !topic ? rc : guard_encode(out, buf_view(&l->at.after));
 }
 
-/* A number with what ends it; false: it is none. */
-static bool get_number(struct bytes *text, bool last, uint32_t *out)
+bool guard_number(struct bytes text, uint64_t most, uint64_t *out)
 {
     uint64_t value = 0;
-    size_t n = 0;
-    while (n < text->n && text->p[n] >= '0' && text->p[n] <= '9' && value <= UINT32_MAX)
-        value = value * 10 + (uint64_t)(text->p[n++] - '0');
-    if (n == 0 || value > UINT32_MAX || (last ? n != text->n : n == text->n || text->p[n] != '.'))
+    if (text.n == 0 || text.n > DIGITS_MAX) return false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] < '0' || text.p[i] > '9') return false;
+        value = value * 10 + (uint64_t)(text.p[i] - '0');
+    }
+    *out = value;
+    return value <= most;
+}
+
+/* A number and the dot behind it; false: it is none. */
+static bool get_number(struct bytes *text, uint32_t *out)
+{
+    const uint8_t *dot = text->n ? memchr(text->p, '.', text->n) : NULL;
+    uint64_t value;
+    if (dot == NULL ||
+        !guard_number(bytes_of(text->p, (size_t)(dot - text->p)), UINT32_MAX, &value))
         return false;
     *out = (uint32_t)value;
-    *text = bytes_skip(*text, last ? n : n + 1);
+    *text = bytes_skip(*text, (size_t)(dot - text->p) + 1);
     return true;
 }
 
 static bool get_cursor(struct listing *l, struct bytes text, unsigned shards)
 {
     uint32_t shard;
-    if (!get_number(&text, false, &shard) || shard >= shards) return false;
+    uint64_t skip;
+    if (!get_number(&text, &shard) || shard >= shards) return false;
     l->shard = shard;
-    if (l->kind->by_topic) return buf_append(&l->at.after, text) == 0;
-    return get_number(&text, false, &l->at.slot) && get_number(&text, true, &l->at.skip);
+    if (l->kind->cursor == LIST_BY_TOPIC) return buf_append(&l->at.after, text) == 0;
+    if (l->kind->cursor == LIST_BY_SEQ) return guard_number(text, UINT64_MAX, &l->seq);
+    if (!get_number(&text, &l->at.slot) || !guard_number(text, UINT32_MAX, &skip)) return false;
+    l->at.skip = (uint32_t)skip;
+    return true;
 }
 
 /* ---- answers ---- */
-
-static int put_json(const char *text, size_t n, void *out)
-{
-    return buf_append(out, bytes_of(text, n)) < 0 ? -1 : 0;
-}
 
 /* The page's rows behind those that wait already. */
 static int take_page(struct listing *l)
@@ -237,8 +237,7 @@ static int take_page(struct listing *l)
     for (unsigned i = 0; rc == 0 && i < l->rows; i++) {
         json_t *row = l->kind->row(&at, l->shard);
         rc = buf_append(&l->json, bytes_str(l->listed++ ? ",\n" : "["));
-        if (row == NULL || (rc == 0 && json_dump_callback(row, put_json, &l->json, JSON_COMPACT)))
-            rc = E_NOMEM;
+        if (row == NULL || (rc == 0 && admin_json_append(&l->json, row) < 0)) rc = E_NOMEM;
         json_decref(row);
     }
     l->page.head = l->page.tail = 0;
@@ -248,7 +247,7 @@ static int take_page(struct listing *l)
 
 static void next(struct call *c);
 
-static void give_up(struct call *c)
+void listing_give_up(struct call *c)
 {
     if (listing_of(c)->begun)
         call_abort(c);
@@ -268,11 +267,15 @@ static int put_link(struct call *c, struct buf *out)
     uint32_t before = buf_len(out);
     if (rc == 0) rc = put_cursor(l, out);
     if (rc == 0 && buf_len(out) - before > ADMIN_CURSOR_MAX) return E_INVALID;
-    const char *name = l->kind == &retained  ? "&filter="
-                       : l->kind == &clients ? "&id="
-                                             : "&client=";
-    if (rc == 0 && l->only.n) rc = buf_append(out, bytes_str(name));
-    if (rc == 0) rc = guard_encode(out, l->only);
+    for (size_t i = 0; i < ARRAY_LEN(l->kind->keeps) && l->kind->keeps[i]; i++) {
+        const char *name = l->kind->keeps[i];
+        struct bytes value;
+        if (!http_query(c->query, name, &value)) continue;
+        if (rc == 0) rc = buf_append(out, bytes_str("&"));
+        if (rc == 0) rc = buf_append(out, bytes_str(name));
+        if (rc == 0) rc = buf_append(out, bytes_str("="));
+        if (rc == 0) rc = guard_encode(out, value);
+    }
     if (rc == 0 && buf_len(out) > LINK_MAX) return E_INVALID;
     return rc < 0 ? rc : buf_append(out, bytes_of(">; rel=\"next\"", 14));
 }
@@ -290,7 +293,7 @@ static void reply_page(struct call *c, bool over)
         call_fail(c, 409, "long-topic",
                   "the page ends with a topic that is too long for a Link: ask for another limit");
     else if (rc < 0)
-        give_up(c);
+        listing_give_up(c);
     else
         call_reply_with(c, 200, "application/json", field, buf_view(&json));
     buf_fini(&json);
@@ -319,6 +322,7 @@ static bool shard_over(struct call *c)
     if (l->more) return false;
     if (l->one_shard) return true;
     l->at.slot = l->at.skip = 0;
+    l->seq = 0;
     l->at.after.head = l->at.after.tail = 0;
     return ++l->shard == shards_count(c->admin->shards);
 }
@@ -326,8 +330,19 @@ static bool shard_over(struct call *c)
 static void answered(struct call *c)
 {
     struct listing *l = listing_of(c);
+    if (*l->why) {
+        if (l->begun)
+            call_abort(c);
+        else
+            call_fail(c, 400, "bad-filter", "%s", l->why);
+        return;
+    }
     if (take_page(l) < 0) {
-        give_up(c);
+        listing_give_up(c);
+        return;
+    }
+    if (l->pause && (l->limit || buf_len(&l->json) == 0)) {
+        call_later(c, ADMIN_PAUSE_MS, next);
         return;
     }
     bool over = shard_over(c);
@@ -341,6 +356,13 @@ static void answered(struct call *c)
 
 static void next(struct call *c) { call_ask(c, listing_of(c)->shard, on_shard, answered); }
 
+void listing_run(struct call *c) { next(c); }
+
+void listing_one(struct call *c, void (*found)(struct call *c))
+{
+    call_ask(c, listing_of(c)->shard, on_shard, found);
+}
+
 /* ---- what is asked for ---- */
 
 /* Reads limit and after; false: answered. */
@@ -348,13 +370,13 @@ static bool read_page(struct call *c)
 {
     struct listing *l = listing_of(c);
     struct bytes text;
-    uint32_t limit = 0;
+    uint64_t limit = 0;
     if (http_query(c->query, "limit", &text)) {
-        if (!get_number(&text, true, &limit) || limit < 1 || limit > ADMIN_LIMIT_MAX) {
+        if (!guard_number(text, ADMIN_LIMIT_MAX, &limit) || limit < 1) {
             call_fail(c, 400, "bad-limit", "limit is to be 1 to %d", ADMIN_LIMIT_MAX);
             return false;
         }
-        l->limit = limit;
+        l->limit = (unsigned)limit;
     }
     if (http_query(c->query, "after", &text) &&
         !get_cursor(l, text, shards_count(c->admin->shards))) {
@@ -364,7 +386,7 @@ static bool read_page(struct call *c)
     return true;
 }
 
-static struct listing *listing_new(struct call *c, const struct list_kind *kind)
+struct listing *listing_new(struct call *c, const struct list_kind *kind)
 {
     struct listing *l = mem_calloc(1, sizeof *l);
     if (l == NULL) {
@@ -374,14 +396,14 @@ static struct listing *listing_new(struct call *c, const struct list_kind *kind)
     l->kind = kind;
     c->state = l;
     c->fini = listing_fini;
-    return l;
+    return read_page(c) ? l : NULL;
 }
 
 /* Of one client, or of all. */
 static void run_clients(struct call *c, const struct list_kind *kind, const char *name)
 {
     struct listing *l = listing_new(c, kind);
-    if (l == NULL || !read_page(c)) return;
+    if (l == NULL) return;
     if (http_query(c->query, name, &l->only)) {
         if (l->only.n == 0) {
             call_fail(c, 400, "bad-id", "%s is to be a client id", name);
@@ -399,7 +421,7 @@ void admin_run_subscriptions(struct call *c) { run_clients(c, &subscriptions, "c
 void admin_run_retained(struct call *c)
 {
     struct listing *l = listing_new(c, &retained);
-    if (l == NULL || !read_page(c)) return;
+    if (l == NULL) return;
     if (!http_query(c->query, "filter", &l->only)) l->only = bytes_str("#");
     if (!mqtt_topic_filter_ok(l->only, c->admin->conf->core.max_topic_levels)) {
         call_fail(c, 400, "bad-filter", "filter is to be a topic filter");
@@ -417,7 +439,7 @@ static void client_found(struct call *c)
     if (l->rows)
         call_reply_json(c, 200, clients.row(&at, l->shard));
     else if (l->torn)
-        give_up(c);
+        listing_give_up(c);
     else
         call_fail(c, 404, "no-such-client", "there is no client '%.*s'",
                   (int)min_u64(c->target.n, ADMIN_USER_MAX), (const char *)c->target.p);

@@ -4,28 +4,35 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "queue_figures.h"
 #include "sys.h"
 #include <inttypes.h>
 #include <stdio.h>
 
 struct figure {
-    const char *name; /* behind "sluice_" */
+    const char *name; /* behind "sluice_"; those of one name stand together */
     bool gauge;
     size_t offset; /* in struct admin_figures */
     const char *help;
+    const char *label; /* beside the shard's, or NULL */
 };
 
 #define COUNTER(member, text)                                                                      \
     {                                                                                              \
-#member "_total", false, offsetof(struct admin_figures, core.member), text                 \
+#member "_total", false, offsetof(struct admin_figures, core.member), text, NULL           \
     }
 #define GAUGE(name, member, text)                                                                  \
     {                                                                                              \
-        name, true, offsetof(struct admin_figures, core.member), text                              \
+        name, true, offsetof(struct admin_figures, core.member), text, NULL                        \
+    }
+#define DEAD(member, reason)                                                                       \
+    {                                                                                              \
+        "dead_letters_by_reason_total", false, offsetof(struct admin_figures, core.member),        \
+            "Dead letters that were published, by reason.", "reason=\"" reason "\""                \
     }
 #define SHELL(member, text)                                                                        \
     {                                                                                              \
-#member "_total", false, offsetof(struct admin_figures, shell.member), text                \
+#member "_total", false, offsetof(struct admin_figures, shell.member), text, NULL          \
     }
 
 static const struct figure figures[] = {
@@ -71,6 +78,8 @@ static const struct figure figures[] = {
     COUNTER(refused_envelopes, "Publishes whose $pub/ envelope is broken."),
     COUNTER(rate_pauses, "Times a client was not read for a while as it sent too fast."),
     COUNTER(history_missed, "Messages of a history that the store had no room for."),
+    COUNTER(history_duplicates, "Messages that a history has had within its dedup window."),
+    COUNTER(dedup_forgotten, "Identifiers forgotten early, as there are too many of them."),
     GAUGE("clients_connected", connected, "Clients connected."),
     GAUGE("sessions", sessions, "Sessions, connected or not."),
     GAUGE("subscriptions", subscriptions, "Subscriptions, those of groups not counted."),
@@ -83,6 +92,12 @@ static const struct figure figures[] = {
     GAUGE("inflight_messages", inflight, "Deliveries that are not acknowledged."),
     GAUGE("queue_messages", queue_messages, "Messages in work queues."),
     GAUGE("queue_bytes", queue_bytes, "Bytes of messages in work queues."),
+    DEAD(dead_attempts, "attempts"),
+    DEAD(dead_rejected, "rejected"),
+    DEAD(dead_expired, "expired"),
+    DEAD(dead_overflow, "overflow"),
+    DEAD(dead_too_large, "too-large"),
+    DEAD(dead_session_expired, "session-expired"),
     COUNTER(dead_letters, "Dead letters that were published."),
     COUNTER(dead_lost, "Dead letters that could not be published."),
     GAUGE("delayed_messages", delayed, "Messages that wait for their time."),
@@ -116,6 +131,9 @@ size_t admin_figures_missing(void)
 
 struct admin_stats {
     unsigned shard;
+    struct queue_figures queues; /* of /metrics */
+    unsigned queue_shard;
+    bool more;
     void (*done)(struct call *c);
     struct admin_figures sum;
     struct admin_figures each[]; /* one a shard */
@@ -177,16 +195,88 @@ static void put_one(struct buf *out, bool *torn, const char *name, const char *k
         name, kind, name, value);
 }
 
-static void put_figure(struct buf *out, bool *torn, const struct figure *f,
+/* first: of its name. */
+static void put_figure(struct buf *out, bool *torn, const struct figure *f, bool first,
                        const struct admin_stats *g)
 {
-    put(out, torn, "# HELP sluice_%s %s\n# TYPE sluice_%s %s\n", f->name, f->help, f->name,
-        f->gauge ? "gauge" : "counter");
+    const char *label = f->label ? f->label : "";
+    if (first)
+        put(out, torn, "# HELP sluice_%s %s\n# TYPE sluice_%s %s\n", f->name, f->help, f->name,
+            f->gauge ? "gauge" : "counter");
     for (unsigned i = 0; i < g->shard; i++) {
         uint64_t value;
         memcpy(&value, (const uint8_t *)&g->each[i] + f->offset, sizeof value);
-        put(out, torn, "sluice_%s{shard=\"%u\"} %" PRIu64 "\n", f->name, i, value);
+        put(out, torn, "sluice_%s{%s%sshard=\"%u\"} %" PRIu64 "\n", f->name, label,
+            *label ? "," : "", i, value);
     }
+}
+
+/* ---- queues ---- */
+
+int metrics_put_label(struct buf *out, const char *name, struct bytes value)
+{
+    int rc = buf_append(out, bytes_str(name));
+    if (rc == 0) rc = buf_append(out, bytes_str("=\""));
+    for (size_t i = 0; rc == 0 && i < value.n; i++) {
+        uint8_t c = value.p[i];
+        if (c == '\n')
+            rc = buf_append(out, bytes_str("\\n"));
+        else if (c == '"' || c == '\\')
+            rc = buf_append(out, bytes_of((const uint8_t[]){'\\', c}, 2));
+        else
+            rc = buf_append(out, bytes_of(&c, 1));
+    }
+    return rc < 0 ? rc : buf_append(out, bytes_str("\""));
+}
+
+static void put_label(struct buf *out, bool *torn, const char *name, struct bytes value)
+{
+    if (metrics_put_label(out, name, value) < 0) *torn = true;
+}
+
+static void put_queue_number(struct buf *out, bool *torn, const struct queue_number *n, bool first,
+                             const struct queue_figures *f)
+{
+    struct queue_figure q;
+    const char *end = n->gauge ? "" : "_total";
+    if (first)
+        put(out, torn, "# HELP sluice_queue_%s%s %s\n# TYPE sluice_queue_%s%s %s\n", n->name, end,
+            n->help, n->name, end, n->gauge ? "gauge" : "counter");
+    for (size_t at = 0; queue_figures_next(f, &at, &q);) {
+        put(out, torn, "sluice_queue_%s%s{", n->name, end);
+        put_label(out, torn, "queue", q.name);
+        if (n->label) put(out, torn, ",%s=\"%s\"", n->label, n->value);
+        put(out, torn, "} %" PRIu64 "\n", queue_number_of(n, &q.info));
+    }
+}
+
+static void put_consumers(struct buf *out, bool *torn, const struct queue_figures *f, bool window)
+{
+    const char *name = window ? "window" : "inflight";
+    struct queue_consumer c;
+    put(out, torn, "# HELP sluice_queue_consumer_%s %s\n# TYPE sluice_queue_consumer_%s gauge\n",
+        name, window ? "Deliveries that a consumer may have." : "Deliveries it has not answered.",
+        name);
+    for (size_t at = 0; queue_consumers_next(f, &at, &c);) {
+        put(out, torn, "sluice_queue_consumer_%s{", name);
+        put_label(out, torn, "queue", c.queue);
+        put(out, torn, ",");
+        put_label(out, torn, "client", c.client);
+        put(out, torn, "} %" PRIu32 "\n", window ? c.window : c.inflight);
+    }
+}
+
+static void put_queues(struct buf *out, bool *torn, const struct queue_figures *f)
+{
+    size_t count;
+    const struct queue_number *n = queue_numbers(&count);
+    put_one(out, torn, "queues", "gauge", "Work queues.", f->queue_count + f->omitted);
+    put_one(out, torn, "queues_omitted", "gauge", "Work queues without figures of their own.",
+            f->omitted);
+    for (size_t i = 0; i < count; i++)
+        put_queue_number(out, torn, &n[i], i == 0 || strcmp(n[i].name, n[i - 1].name) != 0, f);
+    put_consumers(out, torn, f, false);
+    put_consumers(out, torn, f, true);
 }
 
 static void put_process(struct buf *out, bool *torn, const struct admin *a)
@@ -244,12 +334,57 @@ static void write_metrics(struct call *c)
     bool torn = false;
     put_process(&out, &torn, c->admin);
     put_certificates(&out, &torn, c->admin->conf);
-    for (size_t i = 0; i < ARRAY_LEN(figures); i++) put_figure(&out, &torn, &figures[i], g);
-    if (torn)
+    for (size_t i = 0; i < ARRAY_LEN(figures); i++)
+        put_figure(&out, &torn, &figures[i],
+                   i == 0 || strcmp(figures[i].name, figures[i - 1].name) != 0, g);
+    put_queues(&out, &torn, &g->queues);
+    if (torn || g->queues.torn)
         call_fail(c, 503, "no-memory", "there is no memory");
     else
         call_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&out));
     buf_fini(&out);
 }
 
-void admin_run_metrics(struct call *c) { admin_gather(c, write_metrics); }
+static void queues_on_shard(struct call *c, struct shard *s)
+{
+    struct admin_stats *g = c->state;
+    g->more = queue_figures_step(&g->queues, shard_core(s));
+}
+
+static void ask_queues(struct call *c);
+
+static void queues_answered(struct call *c)
+{
+    struct admin_stats *g = c->state;
+    if (!g->more) {
+        g->queue_shard++;
+        queue_figures_next_shard(&g->queues);
+    }
+    if (g->queue_shard == g->shard)
+        write_metrics(c);
+    else if (g->queues.tries)
+        call_later(c, ADMIN_PAUSE_MS, ask_queues);
+    else
+        ask_queues(c);
+}
+
+static void ask_queues(struct call *c)
+{
+    const struct admin_stats *g = c->state;
+    call_ask(c, g->queue_shard, queues_on_shard, queues_answered);
+}
+
+static void metrics_fini(struct call *c)
+{
+    queue_figures_fini(&((struct admin_stats *)c->state)->queues);
+}
+
+static void metrics_gathered(struct call *c)
+{
+    struct admin_stats *g = c->state;
+    c->fini = metrics_fini;
+    g->queues.with_consumers = true;
+    ask_queues(c);
+}
+
+void admin_run_metrics(struct call *c) { admin_gather(c, metrics_gathered); }

@@ -14,6 +14,44 @@
         "after", "query", "string", "From a Link header: where the page begins."                   \
     }
 
+#define PATH_QUEUE                                                                                 \
+    {                                                                                              \
+        "name", "path", "string", "The queue's name, percent-encoded."                             \
+    }
+#define BODY_QUEUE                                                                                 \
+    {"topics", "body", "array", "Topic filters: what enters it. At least one."},                   \
+        {"filter", "body", "string", "As `queue_filter`; the others below as their directives."},  \
+        {"ack_deadline", "body", "string", "A duration."},                                         \
+        {"max_deliveries", "body", "integer", "A number."},                                        \
+        {"backoff", "body", "string", "Two durations."},                                           \
+        {"max_messages", "body", "integer", "A number."},                                          \
+        {"max_bytes", "body", "string", "A size."},                                                \
+        {"overflow", "body", "string", "reject, drop-oldest or dead-letter."},                     \
+        {"message_ttl", "body", "string", "A duration."},                                          \
+        {"order", "body", "string", "none or key."},                                               \
+        {"dedup_window", "body", "string", "A duration."},                                         \
+        {"prefetch", "body", "integer", "A number."},                                              \
+    {                                                                                              \
+        "dispatch", "body", "string", "least-inflight or round-robin."                             \
+    }
+
+#define PATH_LETTER                                                                                \
+    {                                                                                              \
+        "seq", "path", "integer", "Its number, as the list has it."                                \
+    }
+#define DEAD_ORDER(where)                                                                          \
+    {"source", where, "string", "Only of this queue, group or client."},                           \
+        {"reason", where, "string", "Only for this reason."},                                      \
+    {                                                                                              \
+        "filter", where, "string", "An attribute filter, or @name: only letters that match."       \
+    }
+#define BODY_DEAD                                                                                  \
+    {"limit", "body", "integer", "So many at most, the oldest."},                                  \
+        {"rate", "body", "integer", "So many a second."},                                          \
+    {                                                                                              \
+        "dry_run", "body", "boolean", "Only count."                                                \
+    }
+
 static const struct admin_route routes[] = {
     {HTTP_GET, "/", NULL, admin_run_index, "What there is, for people.", {{0}}, "text/html"},
     {HTTP_GET,
@@ -99,6 +137,108 @@ static const struct admin_route routes[] = {
       {"dry_run", "body", "boolean", "Only count."}},
      "object"},
     {HTTP_GET,
+     "/api/v1/queues",
+     "queues",
+     admin_run_queues,
+     "All work queues, in no particular order.",
+     {QUERY_LIMIT, QUERY_AFTER},
+     "array"},
+    {HTTP_GET,
+     "/api/v1/queues/{name}",
+     "queues",
+     admin_run_queue,
+     "One queue, with its settings, counters and consumers.",
+     {PATH_QUEUE},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/queues",
+     "queues",
+     admin_run_queue_create_named,
+     "Makes a queue. Answers when it is on disk, and publishes reach it.",
+     {{"name", "body", "string", "Its name: one level of a topic."}, BODY_QUEUE},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/queues/{name}/create",
+     "queues",
+     admin_run_queue_create,
+     "The same, with the name in the path.",
+     {PATH_QUEUE, BODY_QUEUE},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/queues/{name}/purge",
+     "queues",
+     admin_run_queue_purge,
+     "Removes all its messages but those that consumers have.",
+     {PATH_QUEUE},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/queues/{name}/delete",
+     "queues",
+     admin_run_queue_delete,
+     "Ends a queue that is not in the configuration, with all its messages.",
+     {PATH_QUEUE},
+     "object"},
+    {HTTP_GET,
+     "/api/v1/dead",
+     "dead",
+     admin_run_dead,
+     "Dead letters, the oldest first.",
+     {DEAD_ORDER("query"), QUERY_LIMIT, QUERY_AFTER},
+     "array"},
+    {HTTP_GET,
+     "/api/v1/dead/{seq}",
+     "dead",
+     admin_run_letter,
+     "One of them, with its properties and payload.",
+     {PATH_LETTER},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/redrive",
+     "dead",
+     admin_run_dead_redrive,
+     "Sends them again, to their queue or their topic. Without a member: all.",
+     {DEAD_ORDER("body"), BODY_DEAD},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/purge",
+     "dead",
+     admin_run_dead_purge,
+     "Throws them away. Without a member: all.",
+     {DEAD_ORDER("body"), BODY_DEAD},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/{seq}/redrive",
+     "dead",
+     admin_run_letter_redrive,
+     "Sends this one again.",
+     {PATH_LETTER},
+     "object"},
+    {HTTP_POST,
+     "/api/v1/dead/{seq}/purge",
+     "dead",
+     admin_run_letter_purge,
+     "Throws this one away.",
+     {PATH_LETTER},
+     "object"},
+    {HTTP_GET,
+     "/api/v1/history",
+     "history",
+     admin_run_history,
+     "The histories that are configured, and what they hold.",
+     {{0}},
+     "array"},
+    {HTTP_GET,
+     "/api/v1/history/read",
+     "history",
+     admin_run_history_read,
+     "Messages of histories, in the order in which they were published.",
+     {{"filter", "query", "string", "A topic filter; all histories when left out."},
+      {"from", "query", "string", "Where it begins, as `$replay/` has it; the earliest."},
+      {"to", "query", "string", "Where it ends, included; now."},
+      {"where", "query", "string", "An attribute filter, or @name: only messages that match."},
+      {"limit", "query", "integer", "So many at most."}},
+     "array"},
+    {HTTP_GET,
      "/api/v1/config",
      "config",
      admin_run_config,
@@ -179,6 +319,8 @@ static json_t *parameters_of(const struct admin_route *r, json_t *body)
         const struct admin_param *p = &r->params[i];
         if (strcmp(p->in, "body") == 0) {
             json_t *member = json_pack("{s:s, s:s}", "type", p->type, "description", p->help);
+            if (strcmp(p->type, "array") == 0)
+                (void)json_object_set_new(member, "items", json_pack("{s:s}", "type", "string"));
             (void)json_object_set_new(body, p->name, member);
             continue;
         }

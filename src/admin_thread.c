@@ -114,6 +114,7 @@ static int doors_open(struct admin *a, const struct listeners *ls, size_t count)
                                    .left = left,
                                    .request = admin_request,
                                    .wanted = admin_wanted,
+                                   .due = admin_due,
                                    .gone = admin_gone,
                                    .woken = tasks_run,
                                    .refused = admin_refused};

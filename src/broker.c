@@ -454,7 +454,9 @@ static void serve_time(struct broker *b)
     watch_tick(b->watch, now);
     rotate_tickets(b, now);
     if (every == 0 || now < b->sys_due_ms) return;
-    sys_update(b->sys, now);
+    struct sys_limits limits = {.dead_letters = conf_now(b)->alarm_dead_letters,
+                                .queue_age_s = conf_now(b)->alarm_queue_age_s};
+    sys_update(b->sys, &limits, now);
     b->sys_due_ms = now + every - now % every; /* aligned, as mosquitto does */
 }
 

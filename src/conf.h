@@ -91,6 +91,8 @@ struct conf {
     bool set_tcp_nodelay;
     uint32_t websockets_headers_size; /* bytes of a request's head */
     uint32_t sys_interval_s;          /* 0 = no $SYS */
+    uint32_t alarm_dead_letters;      /* new ones in that time; 0 = no alarm */
+    uint32_t alarm_queue_age_s;       /* 0 = no alarm */
     char *pid_file, *user;            /* or NULL */
     bool persistence;
     char *persistence_location; /* or NULL: the working folder */
@@ -131,6 +133,19 @@ unsigned conf_restart_needed(const struct conf *running, const struct conf *want
                              void (*say)(void *ctx, const char *directive), void *ctx);
 /* Whether both are the same sockets, whatever their other options. */
 bool conf_listener_same_socket(const struct conf_listener *a, const struct conf_listener *b);
+/* A queue that is not in the file, from directives without it: `queue` first, then queue_topic and
+ * the like.  Any thread.  E_INVALID: *error says why (free it); E_NOMEM. */
+struct conf_pair {
+    const char *name, *value;
+};
+struct conf_queues {
+    struct conf *conf;
+    const struct queue_conf *queue;
+};
+MUST_USE int conf_queue_read(struct conf_queues *out, const struct conf_pair *pairs, size_t count,
+                             char **error);
+void conf_queue_free(struct conf_queues *q);
+
 /* The defaults alone, for tests and tools. */
 void conf_core_defaults(struct core_config *cfg);
 

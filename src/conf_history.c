@@ -43,7 +43,9 @@ int conf_apply_history_limit(struct conf_reader *r, const struct conf_directive 
     if (c->core.history_count == 0)
         return conf_fail(r, E_INVALID, "'%s' belongs below a 'history FILTER'", d->name);
     struct core_history *h = &c->histories[c->core.history_count - 1];
-    int rc = strcmp(d->name, "history_max_age") == 0     ? conf_parse_duration(value, &v)
+    bool lasts = strcmp(d->name, "history_max_age") == 0,
+         dedups = strcmp(d->name, "history_dedup_window") == 0;
+    int rc = lasts || dedups                             ? conf_parse_duration(value, &v)
              : strcmp(d->name, "history_max_bytes") == 0 ? conf_parse_size(value, &v)
                                                          : conf_parse_number(value, &v);
     bool counts = strcmp(d->name, "history_max_per_topic") == 0;
@@ -51,7 +53,9 @@ int conf_apply_history_limit(struct conf_reader *r, const struct conf_directive 
         return conf_fail(r, E_INVALID, "'%s' cannot be '%s': use %s", d->name, value, d->values);
     if (counts)
         h->max_per_topic = (uint32_t)v;
-    else if (strcmp(d->name, "history_max_age") == 0)
+    else if (dedups)
+        h->dedup_window_ms = (uint64_t)v;
+    else if (lasts)
         h->max_age_ms = (uint64_t)v;
     else
         h->max_bytes = (uint64_t)v;

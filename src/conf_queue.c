@@ -153,3 +153,47 @@ void conf_queues_fini(struct conf *c)
     }
     mem_free(c->queues);
 }
+
+/* ---- one that is not in the file ---- */
+
+static int set_alone(struct conf_reader *r, const struct conf_pair *pair)
+{
+    const struct conf_directive *d = conf_find(pair->name);
+    char expected[160];
+    if (d == NULL || (d->scope != CONF_QUEUE && strcmp(d->name, "queue") != 0))
+        return conf_fail(r, E_INVALID, "a queue has no '%s'", pair->name);
+    if (!bytes_is_utf8(bytes_str(pair->value)) || strpbrk(pair->value, "\r\n"))
+        return conf_fail(r, E_INVALID, "'%s' is not a line of text in UTF-8", d->name);
+    if (*pair->value == 0) {
+        conf_value_expected(d, expected, sizeof expected);
+        return conf_fail(r, E_INVALID, "'%s' has no value: use %s", d->name, expected);
+    }
+    return conf_value_set(r, d, d->kind == CONF_OWN ? NULL : conf_queue_target(r), pair->value);
+}
+
+int conf_queue_read(struct conf_queues *out, const struct conf_pair *pairs, size_t count,
+                    char **error)
+{
+    struct conf_reader *r = mem_calloc(1, sizeof *r);
+    struct conf *c = mem_calloc(1, sizeof *c);
+    int rc = r && c ? 0 : E_NOMEM;
+    *error = NULL;
+    *out = (struct conf_queues){.conf = c};
+    if (r) r->conf = c;
+    for (size_t i = 0; rc == 0 && i < count; i++) rc = set_alone(r, &pairs[i]);
+    if (rc == 0) rc = conf_queue_finish(r);
+    if (rc == 0)
+        out->queue = &c->queues[0];
+    else
+        conf_queue_free(out);
+    if (r) *error = r->error;
+    mem_free(r);
+    return rc;
+}
+
+void conf_queue_free(struct conf_queues *q)
+{
+    if (q->conf) conf_queues_fini(q->conf);
+    mem_free(q->conf);
+    *q = (struct conf_queues){0};
+}

@@ -744,6 +744,13 @@ static const struct conf_directive schema[] = {
      OWN(history_limit, "a number of messages; 0: no limit"),
      .initial = "0",
      .help = "So many messages of each topic of the block above are there to be asked for."},
+    {.name = "history_dedup_window",
+     RELOAD,
+     OWN(history_limit, "500ms 30s 15m 12h 7d, a bare number is seconds; 0: none"),
+     .initial = "0",
+     .help = "A message with a sluice-dedup-id that the block above has had within this time is "
+             "acknowledged with the user property duplicate: 1, and neither kept nor delivered "
+             "again."},
     {.name = "persistence",
      .section = "Persistence",
      IN_CONF(persistence),
@@ -870,11 +877,8 @@ static const struct conf_directive schema[] = {
     LATER("bridge_ciphers"),
     LATER("bridge_ciphers_tls1.3"),
 
-    {.name = "history_dedup_window",
-     .section = "Queues, dead letters, filters",
-     .status = CONF_NOT_YET,
-     .kind = CONF_TEXT},
     {.name = "filter",
+     .section = "Filters",
      RELOAD,
      OWN(filter, "NAME EXPRESSION, the name of letters, digits, '_', '-' and '.'"),
      .help = "An attribute filter that subscriptions use by its name, as $filter/@NAME/... or as "

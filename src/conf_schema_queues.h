@@ -141,6 +141,23 @@
      .initial = "attempts rejected",
      .help = "For which reasons messages of plain and shared subscriptions become dead letters. "
              "Queues have them for every reason."},
+    {.name = "alarm_dead_letters",
+     RELOAD,
+     IN_CONF(alarm_dead_letters),
+     .kind = CONF_NUMBER,
+     .max = UINT32_MAX,
+     .initial = "1",
+     .help = "$SYS/alarm/dead-letters is there while so many or more dead letters come within one "
+             "sys_interval; 0: never."},
+    {.name = "alarm_queue_age",
+     RELOAD,
+     IN_CONF(alarm_queue_age_s),
+     .kind = CONF_DURATION,
+     .unit_ms = 1000,
+     .max = YEAR_MS / 1000,
+     .initial = "0",
+     .help = "$SYS/alarm/queue-age/NAME is there while a message that waits for a consumer of this "
+             "queue is older; 0: never."},
     {.name = "max_deliveries",
      RELOAD,
      IN_CORE(max_deliveries),

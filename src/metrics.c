@@ -143,6 +143,25 @@ static const struct metrics_row own_rows[] = {
     {"filters/errors", filter_errors, DECIMAL},
 };
 
+FIGURE(dead_listed, in->stats.dead_listed)
+FIGURE(dead_attempts, in->stats.dead_attempts)
+FIGURE(dead_rejected, in->stats.dead_rejected)
+FIGURE(dead_expired, in->stats.dead_expired)
+FIGURE(dead_overflow, in->stats.dead_overflow)
+FIGURE(dead_too_large, in->stats.dead_too_large)
+FIGURE(dead_session_expired, in->stats.dead_session_expired)
+
+/* Dead letters, below $SYS/broker/dead/: those in the list, and by reason those published. */
+static const struct metrics_row dead_rows[] = {
+    {"listed", dead_listed, DECIMAL},
+    {"attempts", dead_attempts, DECIMAL},
+    {"rejected", dead_rejected, DECIMAL},
+    {"expired", dead_expired, DECIMAL},
+    {"overflow", dead_overflow, DECIMAL},
+    {"too-large", dead_too_large, DECIMAL},
+    {"session-expired", dead_session_expired, DECIMAL},
+};
+
 /* Below $SYS/broker/load/, each with /1min, /5min, /15min: events a minute. */
 static const struct metrics_row loads[LOADS] = {
     {"messages/received", messages_received, DECIMAL},
@@ -160,7 +179,8 @@ enum {
     VERSION_TOPIC = ARRAY_LEN(rows),
     LOAD_TOPICS,
     OWN_TOPICS = LOAD_TOPICS + LOADS * SPANS,
-    TOPICS = OWN_TOPICS + ARRAY_LEN(own_rows),
+    DEAD_TOPICS = OWN_TOPICS + ARRAY_LEN(own_rows),
+    TOPICS = DEAD_TOPICS + ARRAY_LEN(dead_rows),
 };
 
 int metrics_new(struct metrics **out, const char *version)
@@ -244,6 +264,8 @@ static void metrics_emit_rows(const struct emitter *e, const struct metrics_inpu
     for (unsigned i = 0; i < ARRAY_LEN(rows); i++) metrics_emit_row(e, in, i, "broker", &rows[i]);
     for (unsigned i = 0; i < ARRAY_LEN(own_rows); i++)
         metrics_emit_row(e, in, OWN_TOPICS + i, "sluice", &own_rows[i]);
+    for (unsigned i = 0; i < ARRAY_LEN(dead_rows); i++)
+        metrics_emit_row(e, in, DEAD_TOPICS + i, "broker/dead", &dead_rows[i]);
     metrics_emit(e, VERSION_TOPIC, "$SYS/broker/version", e->m->version);
 }
 

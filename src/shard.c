@@ -20,7 +20,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { DRAIN_PASSES = 8 }; /* of the inboxes before a question is answered */
+enum {
+    DRAIN_PASSES = 8,    /* of the inboxes before a question is answered */
+    PROMISE_POLL_MS = 5, /* the store wakes us, but not when it is full or mail has no room */
+};
 
 /* ---- limits ---- */
 
@@ -220,6 +223,42 @@ static void tasks_run(struct shard *s)
     }
 }
 
+/* ---- promises ---- */
+
+void shard_when_safe(struct shard *s, struct shard_promise *p)
+{
+    p->sealed = core_promise(s->core, &p->seq);
+    p->fresh = true;
+    p->until_ms = s->now_ms + SHARD_PROMISE_MS;
+    list_push(&s->promises, &p->link);
+}
+
+static bool mail_is_out(const struct shard *s)
+{
+    for (unsigned to = 0; to < s->set->count; to++)
+        if (core_mail_pending(s->core, to)) return false;
+    return true;
+}
+
+/* all: whatever has become of it. */
+static void promises_run(struct shard *s, bool all)
+{
+    LIST_EACH_SAFE(it, next, &s->promises)
+    {
+        struct shard_promise *p = CONTAINER_OF(it, struct shard_promise, link);
+        bool fresh = p->fresh;
+        p->fresh = false;
+        if (!p->sealed) p->sealed = core_promise(s->core, &p->seq);
+        p->kept = !fresh && p->sealed && core_promised(s->core, p->seq) && mail_is_out(s);
+        if (!p->kept && !all && s->now_ms < p->until_ms) {
+            s->busy |= fresh;
+            continue;
+        }
+        list_del(&p->link);
+        p->run(s, p);
+    }
+}
+
 /* ---- mail ---- */
 
 static struct ring_lane *lane(struct shard_set *set, unsigned from, unsigned to)
@@ -300,6 +339,7 @@ static int sleep_time(const struct shard *s)
     if (s->doors_open_ms) due = min_u64(due, s->doors_open_ms);
     if (s->stopping) due = min_u64(due, s->stop_by_ms);
     due = min_u64(due, timers_next(&s->timers));
+    if (!list_empty(&s->promises)) due = min_u64(due, s->now_ms + PROMISE_POLL_MS);
     due = min_u64(due, min_u64(first_deadline(&s->fresh), first_deadline(&s->lingering)));
     if (due == UINT64_MAX) return -1;
     return due <= s->now_ms ? 0 : (int)min_u64(due - s->now_ms, 3600 * 1000);
@@ -374,6 +414,7 @@ static void turn(struct shard *s)
     timers_due(s);
     (void)core_settle(s->core); /* what waits, the store wakes us for */
     s->busy = mail;
+    promises_run(s, false);
     s->held = !mail_post(s) && !s->stopping;
     if (!s->held) connections_serve(s);
     core_flush(s->core); /* before mail, so that the log has things in the order they happened */
@@ -450,6 +491,7 @@ static int shard_init(struct shard *s)
     list_init(&s->conns);
     list_init(&s->lingering);
     list_init(&s->dead);
+    list_init(&s->promises);
     s->input = mem_alloc(READ_SIZE);
     if (s->input == NULL) return E_NOMEM;
     return loop_open(&s->loop);
@@ -531,7 +573,8 @@ void shards_stop(struct shard_set *set)
 static void shard_fini(struct shard *s)
 {
     if (s->core) { /* the threads have ended: what was posted last is for us to take */
-        tasks_run(s);
+        while (atomic_load(&s->tasks)) tasks_run(s); /* some go on in pieces */
+        promises_run(s, true);
         s->stopping = true;
         timers_run(&s->timers, s->now_ms + TIMERS_LONGEST_MS, s); /* answers that wait */
         conns_free(&s->fresh);

@@ -3,6 +3,7 @@
 #ifndef SRC_SHARD_H
 #define SRC_SHARD_H
 
+#include "base/list.h"
 #include "core/core.h"
 #include "listener.h"
 #include "log.h"
@@ -69,6 +70,19 @@ int64_t shards_accepted(const struct shard_set *set);                  /* counte
 void shard_post(struct shard *s, struct shard_task *t);
 
 /* On the shard's thread, in tasks. */
+/* Something that is to be told when what was done until now is on disk and the other shards have
+ * mail of it; embedded by who waits. */
+struct shard_promise {
+    struct list link;
+    uint64_t seq, until_ms;
+    bool sealed, fresh;
+    bool kept; /* in run(): false: the disk did not take it within SHARD_PROMISE_MS */
+    void (*run)(struct shard *s, struct shard_promise *p); /* may free it */
+};
+enum { SHARD_PROMISE_MS = 5000 };
+/* p->run is set.  It runs on this thread in a later turn, which has taken the mail that was there
+ * when this one ended. */
+void shard_when_safe(struct shard *s, struct shard_promise *p);
 struct core *shard_core(struct shard *s);
 const struct shard_stats *shard_stats(const struct shard *s);
 /* A reload: settings, and the options of listeners whose sockets stay as they are.  conf outlives

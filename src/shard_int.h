@@ -45,6 +45,7 @@ struct shard {
     struct list fresh; /* connections before CONNECT, oldest first */
     struct list conns;
     struct list lingering; /* being closed, oldest first */
+    struct list promises;  /* struct shard_promise */
     struct list dead;      /* freed when the turn ends: the loop may hold an event of theirs */
     struct door *doors;
     size_t door_count;

@@ -77,11 +77,8 @@ int shards_store_open(struct shard_set *set, const struct conf *conf, const char
     struct store *doors[CORE_MAX_SHARDS] = {NULL};
     set->on_disk = folder != NULL;
     bool logs = folder || conf->core.history_count; /* what is to be read again needs a log */
-    int rc = logs ? log_open_doors(set, conf, folder, doors) : 0;
-    for (unsigned i = 0; i < set->count && rc == 0; i++) {
-        set->shards[i].store = doors[i];
-        if (!logs) rc = store_mem_open(&set->shards[i].store, i, set->count);
-    }
+    int rc = logs ? log_open_doors(set, conf, folder, doors) : store_mem_open(doors, set->count);
+    for (unsigned i = 0; i < set->count && rc == 0; i++) set->shards[i].store = doors[i];
     return rc;
 }
 

@@ -178,8 +178,8 @@ void store_stats(const struct store *st, struct store_stats *out);
 /* Closes one door; the log ends with the last of them, and everything appended is safe then. */
 void store_close(struct store *st);
 
-/* The engine that keeps everything in memory and nothing beyond it.  `shard` of `shards` makes the
- * sequence numbers distinct: shard + 1, shard + 1 + shards, ...  Appends are safe at once. */
-MUST_USE int store_mem_open(struct store **out, unsigned shard, unsigned shards);
+/* The engine that keeps everything in memory and nothing beyond it; a door for each shard.  Appends
+ * are safe at once.  E_NOMEM: no door is open. */
+MUST_USE int store_mem_open(struct store **doors, unsigned count);
 
 #endif

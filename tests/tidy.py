@@ -44,7 +44,8 @@ OUTSIDE_HEADERS = {"unistd.h", "fcntl.h", "time.h", "sys/socket.h", "sys/time.h"
 THREADS = re.compile(r"\b(_Atomic|_Thread_local|pthread_\w+|atomic_\w+|thrd_\w+|mtx_\w+|__atomic_\w+"
                      r"|__sync_\w+)\b|#\s*include\s*<(pthread|threads|stdatomic)\.h>")
 THREAD_FILES = ("net/ring.*", "net/loop.*", "src/shard*.[ch]", "src/broker*.[ch]",
-                "src/listener.[ch]", "src/admin_thread.c", "src/auth_pool.c", "src/peers.c", "src/sys.c", "src/log.[ch]", "src/main.c", "store/log/*.[ch]", "tls/ticket.c")
+                "src/listener.[ch]", "src/admin_thread.c", "src/auth_pool.c", "src/peers.c", "src/sys.c", "src/log.[ch]",
+                "src/main.c", "store/log/*.[ch]", "store/mem.c", "tls/ticket.c")
 EPOLL_FILES = ("net/loop.c",)
 OPENSSL_FILES = ("tls/*", "src/auth*", "tests/unit/test_tls*", "tests/unit/test_auth*", "fuzz/fuzz_auth.c")
 LIBRARIES = {"http_parser.h": "net/http_head.c", "libwebsockets.h": "net/http.c"}  # each in one file

@@ -290,7 +290,6 @@ static void shard_init(struct world *w, unsigned shard, struct store *store)
     s->w = w;
     for (unsigned src = 0; src < w->shard_count; src++) list_init(&s->inbox[src]);
     s->store = store;
-    if (store == NULL && store_mem_open(&s->store, shard, w->shard_count) < 0) abort();
     if (core_new(&s->core, &w->cfg, &env, s->store, shard, w->shard_count, w->seed, w->now_ms,
                  WALL_START_MS + w->now_ms) < 0)
         abort();
@@ -310,7 +309,8 @@ static void run_begin(struct world *w, unsigned shards)
     w->shard_count = shards;
     w->next_shard = 0;
     if (w->disk) store_disk_describe(w->disk, describe);
-    if (w->disk && store_disk_open(doors, shards, w->disk) < 0) abort();
+    if ((w->disk ? store_disk_open(doors, shards, w->disk) : store_mem_open(doors, shards)) < 0)
+        abort();
     for (unsigned i = 0; i < shards; i++) shard_init(w, i, doors[i]);
     for (unsigned i = 0; i < shards; i++)
         if (core_recover(w->shards[i].core) < 0) abort();

@@ -10,6 +10,7 @@
  * On the way, messages in stretches of the log that are to be vacated are moved by who holds them.
  * The shard's thread. */
 #include "core/dead.h"
+#include "core/dedup.h"
 #include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
@@ -39,7 +40,7 @@ struct checkpoint {
     uint32_t at, left; /* items of it that were written, and that are to be */
     struct outq_walk walk;
     struct queue_walk queues;
-    uint32_t letters; /* dead ones that were written */
+    uint64_t letters; /* the last dead one that was written */
     bool delayed;     /* delayed messages are being written */
     uint8_t *after;   /* topic of the last retained message, owned */
     uint32_t after_len;
@@ -337,6 +338,7 @@ static void write_slice(struct core *core, struct checkpoint *cp)
     }
     if (cp->phase != SAFE) return;
     history_journal(core);
+    dedup_journal(core);
     if (core->journal_seq < cp->begin && buf_len(&core->journal) == 0) put_nothing(core);
     journal_flush(core);
     bool is_said = core->journal_seq >= cp->begin && buf_len(&core->journal) == 0;

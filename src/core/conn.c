@@ -2,6 +2,7 @@
  * for whom when a reader is slower than its publishers.  The shard's thread. */
 #include "core/access.h"
 #include "core/core_int.h"
+#include "core/dedup.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
 #include "core/rate.h"
@@ -204,6 +205,7 @@ void core_conn_closed(struct cconn *c, int why)
     login_forget(c);
     rate_forget(c);
     wqueue_answered(c);
+    dedup_over(c, NULL);
     mem_free(c->username);
     mem_free(c->peer);
     mem_free(c->proved_user);

@@ -5,6 +5,7 @@
 
 #include "core/core_int.h"
 #include "core/dead.h"
+#include "core/dedup.h"
 #include "core/delayed.h"
 #include "core/history.h"
 #include "core/journal.h"
@@ -204,6 +205,7 @@ void core_free(struct core **core_ptr)
     pending_free(core);
     interest_free(core);
     histories_free(core);
+    dedup_free(core);
     core_destroy(core);
 }
 
@@ -239,6 +241,7 @@ uint64_t core_next_due(const struct core *core)
     if (!list_empty(&core->ready)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
     bool is_short = core->mail_short || !core_flushed(core);
+    if (core_mail_pending(core, core->shard)) return core->now_ms; /* posted while it was pulled */
     if (!list_empty(&core->fetching) || !list_empty(&core->store_waiters) || is_short ||
         wqueue_has_work(core) || dead_has_work(core) || delayed_has_work(core))
         return core->now_ms + STORE_RETRY_MS;

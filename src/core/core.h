@@ -32,6 +32,7 @@ struct core_history {
     uint64_t max_age_ms, max_bytes, max_messages; /* 0 = no limit; bytes of topic, properties and
                                                      payload */
     uint32_t max_per_topic;                       /* messages; 0 = no limit */
+    uint64_t dedup_window_ms;                     /* 0 = none */
 };
 
 struct cconn; /* a client's connection as the core sees it */
@@ -168,6 +169,8 @@ struct core_stats {                            /* counters grow; gauges say what
         dropped_no_memory;
     uint64_t dropped_share_nacked, dropped_qos0_offline;
     uint64_t history_missed; /* messages of a history that the store had no room for */
+    uint64_t history_duplicates,
+        dedup_forgotten; /* see dedup.h: not stored again; for their number */
     uint64_t filter_matched, filter_missed, filter_errors; /* answers of attribute filters; misses
                                    and errors of those that were asked: an index asks few */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
@@ -185,8 +188,10 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */
     uint64_t queue_messages, queue_bytes; /* gauges: in work queues */
     uint64_t dead_letters, dead_lost;     /* published; could not be */
-    uint64_t delayed;                     /* gauge: messages that wait for their time */
-    uint64_t dead_listed, dead_trimmed;   /* gauge: in the list; gone for its limits */
+    uint64_t dead_attempts, dead_rejected, dead_expired, dead_overflow, dead_too_large,
+        dead_session_expired;           /* of those published: enum dead_reason, in its order */
+    uint64_t delayed;                   /* gauge: messages that wait for their time */
+    uint64_t dead_listed, dead_trimmed; /* gauge: in the list; gone for its limits */
 };
 
 /* shard < shards <= CORE_MAX_SHARDS.  seed keys hashes and generated ids; it must be the same on
@@ -274,6 +279,12 @@ bool core_flushed(const struct core *core);
 bool core_mail_held(const struct core *core);
 /* Whether core_settle() would find something new; to be asked before sleeping. */
 bool core_store_news(const struct core *core);
+
+/* Up to which sequence the log has to be safe for all that was done until now to outlive a crash
+ * (0: nothing has to be).  False: the store has no room for it just now, ask in a later turn. */
+bool core_promise(struct core *core, uint64_t *seq);
+/* Whether it is, as core_settle() saw it last. */
+bool core_promised(const struct core *core, uint64_t seq);
 
 /* Reads everything the store has of an earlier run, before anything else is done with this core.
  * Every core of the broker does so, each may on a thread of its own.  What is damaged was logged by

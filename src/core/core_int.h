@@ -175,6 +175,7 @@ struct cconn {
     void *owner;
     char *peer;
     struct qask *asking;       /* owners of queues, queue_ask.c; or NULL */
+    struct dedup_ask *dedup;   /* dedup.c; or NULL */
     char *username;            /* as CONNECT or the certificate gave it; NULL: anonymous */
     char *proved_user;         /* by the transport; or NULL */
     struct verdicts *verdicts; /* of the access list, access.c; NULL: none yet */
@@ -398,6 +399,7 @@ struct core {
     bool log_full;             /* the journal found no space when it was last to be written */
     struct buf journal;        /* entries of this turn */
     uint64_t journal_seq;      /* of the last that was stored */
+    uint64_t appended_seq;     /* of the last message that was */
     uint64_t polled;           /* what store_poll() said last */
     struct recovery *recovery; /* while core_recover() runs */
     unsigned stream;           /* then: the shard whose record this is, or STREAM_ANY */
@@ -418,12 +420,14 @@ struct core {
     struct list queue_work; /* queues that wait for the store, or bury messages */
     struct dead_note *dead_notes, **dead_tail; /* letters to be published; the last one's next */
     uint32_t dead_note_count;
-    struct list delayed;         /* messages that are to be published later, delayed.c */
-    struct list delayed_due;     /* those of them whose time has come, in order */
-    uint64_t delayed_again_ms;   /* not before, as the store is full */
-    struct list *delayed_walk;   /* where a checkpoint is among them */
-    struct ptrmap delayed_map;   /* the same by sequence */
-    struct dead_list *dead_list; /* shard 0; NULL: there are none */
+    struct list delayed;               /* messages that are to be published later, delayed.c */
+    struct list delayed_due;           /* those of them whose time has come, in order */
+    uint64_t delayed_again_ms;         /* not before, as the store is full */
+    struct list *delayed_walk;         /* where a checkpoint is among them */
+    struct ptrmap delayed_map;         /* the same by sequence */
+    struct dedup *dedup;               /* what histories have had; NULL: nothing yet */
+    struct dead_list *dead_list;       /* shard 0; NULL: there are none */
+    struct dead_service *dead_service; /* likewise, see dead_read.h; NULL: nobody has asked yet */
     uint64_t dead_again_ms;
     struct qlate *queue_late;      /* answers that wait until something is safe */
     struct list queue_waiters;     /* connections that wait for what an owner says */
@@ -692,9 +696,14 @@ MUST_USE int deliver_from_queue(struct cconn *c, struct blob *b, const struct qu
                                 uint16_t *packet_id);
 /* Encodes from inflight, queue and retained jobs until the output has OUTPUT_PULL bytes. */
 void deliver_pull(struct cconn *c);
-/* A message of the past that is sent now; flags: OUTQ_RETAIN.  replay: its name. */
+/* A message of the past that is sent now; flags: OUTQ_RETAIN.  p->seq is where it lies in the
+ * store: its sequence, unless it was moved. */
+struct replayed {
+    uint64_t replay; /* its name */
+    uint64_t seq;    /* of the message */
+};
 void deliver_replayed(struct cconn *c, struct pub *p, uint8_t qos, unsigned flags, uint32_t subid,
-                      uint64_t replay);
+                      const struct replayed *as);
 /* Puts a live message where it waits until it is its turn in the session's queue.  E_NOMEM. */
 MUST_USE int deliver_hold(struct core *core, struct pub *p, struct session *s, uint8_t qos,
                           uint32_t subid, struct outq *held);

@@ -2,6 +2,7 @@
 #include "core/dead.h"
 
 #include "base/rfc3339.h"
+#include "core/dead_read.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 
@@ -193,12 +194,13 @@ static int note_publish(struct core *core, struct dead_note *n)
 
 bool dead_has_work(const struct core *core)
 {
-    return core->dead_notes != NULL && core->now_ms >= core->dead_again_ms;
+    bool notes = core->dead_notes != NULL && core->now_ms >= core->dead_again_ms;
+    return notes || dead_serve_has_work(core);
 }
 
 bool dead_settle(struct core *core)
 {
-    bool any = false;
+    bool any = dead_serve_has_work(core) && dead_serve(core);
     for (uint32_t most = core->dead_note_count; most > 0; most--) {
         int rc = note_publish(core, core->dead_notes);
         if (rc == E_FULL) core->dead_again_ms = core->now_ms + AGAIN_MS;
@@ -214,6 +216,7 @@ void dead_free(struct core *core)
 {
     while (core->dead_notes) note_free(core, core->dead_notes);
     dead_list_free(core);
+    dead_serve_free(core);
 }
 
 /* ---- publishing ---- */
@@ -227,6 +230,19 @@ static void list_it(struct core *core, struct pub *p)
     }
     uint8_t *d = mail_begin(core, 0, MAIL_DEAD, mail_pub_size(p));
     if (d) mail_end(core, 0, mail_put_pub(d, p, 0));
+}
+
+static void count_reason(struct core_stats *stats, enum dead_reason reason)
+{
+    uint64_t *const counters[DEAD_REASONS] = {
+        [DEAD_ATTEMPTS] = &stats->dead_attempts,
+        [DEAD_REJECTED] = &stats->dead_rejected,
+        [DEAD_EXPIRED] = &stats->dead_expired,
+        [DEAD_OVERFLOW] = &stats->dead_overflow,
+        [DEAD_TOO_LARGE] = &stats->dead_too_large,
+        [DEAD_SESSION_EXPIRED] = &stats->dead_session_expired,
+    };
+    if (counters[reason]) ++*counters[reason];
 }
 
 int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
@@ -266,6 +282,7 @@ int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
     int rc = pub_store(core, &p);
     if (rc == 0) {
         core->stats.dead_letters++;
+        count_reason(&core->stats, l->reason);
         *seq = p.seq;
         router_publish(core, &p, r);
         list_it(core, &p);

@@ -53,8 +53,9 @@ MUST_USE int dead_purge(struct core *core, uint64_t seq);
 
 /* A letter has been published, by whatever shard.  E_NOMEM: it is not in the list. */
 int dead_keep(struct core *core, struct pub *p);
-/* For a checkpoint: the next one; E_NOTFOUND: that was all; E_AGAIN. */
-int dead_snapshot(struct core *core, uint32_t *at);
+/* For a checkpoint: the next one behind *after (0: the first), whatever has gone meanwhile;
+ * E_NOTFOUND: that was all; E_AGAIN. */
+int dead_snapshot(struct core *core, uint64_t *after);
 int dead_restore(struct core *core, unsigned kind, struct rd *r); /* J_DEAD, J_DEAD_GONE; E_NOMEM */
 void dead_forget(struct core *core, uint64_t seq);
 void dead_begin(struct core *core);

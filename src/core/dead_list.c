@@ -1,9 +1,11 @@
 /* The list of dead letters, on shard 0: those that can be looked at, sent again or thrown away.  It
  * refers to the letters in the store, within dead_letter_max_messages, -bytes and -age; the oldest
  * go first.  The shard's thread. */
-#include "core/dead.h"
+#include "core/dead_int.h"
 
 #include "core/control.h"
+#include "core/dead_act.h"
+#include "core/dead_read.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
 #include "core/queue_int.h"
@@ -12,30 +14,12 @@
 
 enum { ROUND = 1024 }; /* entries in front that are gone, before the others move up */
 
-struct dead_entry {
-    uint64_t seq, ref; /* ref: a struct blob * when the store does not keep */
-    uint32_t size, time_s;
-};
-
-struct dead_list { /* by sequence; the first `head` are gone */
-    struct dead_entry *all;
-    uint32_t head, count, cap;
-    uint64_t bytes;
-    struct timer age;
-};
-
-static struct dead_entry *entry_at(const struct dead_list *l, uint32_t i)
+uint32_t dead_position(const struct dead_list *l, uint64_t seq)
 {
-    return &l->all[l->head + i];
-}
-
-/* The first that is not before seq. */
-static uint32_t position(const struct dead_list *l, uint64_t seq)
-{
-    uint32_t low = 0, high = l->count;
+    uint32_t low = 0, high = l ? l->count : 0;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (entry_at(l, middle)->seq < seq)
+        if (dead_at(l, middle)->seq < seq)
             low = middle + 1;
         else
             high = middle;
@@ -45,8 +29,8 @@ static uint32_t position(const struct dead_list *l, uint64_t seq)
 
 static struct dead_entry *find(const struct dead_list *l, uint64_t seq)
 {
-    uint32_t at = l ? position(l, seq) : 0;
-    return l && at < l->count && entry_at(l, at)->seq == seq ? entry_at(l, at) : NULL;
+    uint32_t at = dead_position(l, seq);
+    return l && at < l->count && dead_at(l, at)->seq == seq ? dead_at(l, at) : NULL;
 }
 
 static int room(struct dead_list *l)
@@ -67,18 +51,26 @@ static int room(struct dead_list *l)
 static void removed(struct core *core, uint32_t at)
 {
     struct dead_list *l = core->dead_list;
-    struct dead_entry *e = entry_at(l, at);
+    struct dead_entry *e = dead_at(l, at);
     if (core->keeps)
         core_drop(core, e->ref);
     else
         blob_unref((struct blob *)(uintptr_t)e->ref);
     l->bytes -= e->size;
     core->stats.dead_listed--;
-    if (at == 0)
+    if (at < l->count / 2) { /* the shorter side moves */
+        memmove(dead_at(l, 1), dead_at(l, 0), at * sizeof *e);
         l->head++;
-    else
+    } else {
         memmove(e, e + 1, (l->count - at - 1) * sizeof *e);
+    }
     l->count--;
+}
+
+uint64_t dead_last(const struct core *core)
+{
+    const struct dead_list *l = core->dead_list;
+    return l && l->count ? dead_at(l, l->count - 1)->seq : 0;
 }
 
 /* ---- limits ---- */
@@ -91,13 +83,13 @@ static void trim(struct core *core)
     while (l->count) {
         bool many = cfg->dead_letter_max_messages && l->count > cfg->dead_letter_max_messages;
         bool much = cfg->dead_letter_max_bytes && l->bytes > cfg->dead_letter_max_bytes;
-        bool old = age_s && entry_at(l, 0)->time_s + age_s <= now_s;
+        bool old = age_s && dead_at(l, 0)->time_s + age_s <= now_s;
         if (!many && !much && !old) break;
         core->stats.dead_trimmed++;
         removed(core, 0);
     }
     if (age_s == 0 || l->count == 0) return;
-    uint64_t left_s = entry_at(l, 0)->time_s + age_s - now_s;
+    uint64_t left_s = dead_at(l, 0)->time_s + age_s - now_s;
     timer_arm(&core->timers, &l->age, core->now_ms + left_s * 1000);
 }
 
@@ -120,8 +112,8 @@ static int insert(struct core *core, const struct dead_entry *new)
 {
     struct dead_list *l = list_of(core);
     if (l == NULL || room(l) < 0) return E_NOMEM;
-    uint32_t at = position(l, new->seq);
-    struct dead_entry *e = entry_at(l, at);
+    uint32_t at = dead_position(l, new->seq);
+    struct dead_entry *e = dead_at(l, at);
     memmove(e + 1, e, (l->count - at) * sizeof *e);
     *e = *new;
     l->count++;
@@ -137,6 +129,7 @@ int dead_keep(struct core *core, struct pub *p)
     struct blob *b = core->keeps ? NULL : pub_blob(p);
     if (b == NULL && !core->keeps) return E_NOMEM;
     struct dead_entry e = {.seq = p->seq,
+                           .topic = hash_bytes(p->topic, 0),
                            .size = (uint32_t)min_u64(pub_size(p), UINT32_MAX),
                            .time_s = (uint32_t)(p->created_ms / 1000)};
     e.ref = b ? (uint64_t)(uintptr_t)blob_ref(b) : store_hold(core->store, p->seq, NULL);
@@ -147,13 +140,14 @@ int dead_keep(struct core *core, struct pub *p)
             core_drop(core, e.ref);
         return E_NOMEM;
     }
+    dead_serve_added(core);
     if (core->recovery == NULL) trim(core);
     return 0;
 }
 
 /* ---- looking ---- */
 
-static int body_of(struct core *core, const struct dead_entry *e, struct blob **b)
+int dead_body(struct core *core, const struct dead_entry *e, struct blob **b)
 {
     if (!core->keeps) {
         *b = blob_ref((struct blob *)(uintptr_t)e->ref);
@@ -202,13 +196,13 @@ int dead_next(struct core *core, uint64_t after, struct dead_info *out)
 {
     const struct dead_list *l = core->dead_list;
     struct blob *b;
-    uint32_t at = l ? position(l, after + 1) : 0;
+    uint32_t at = dead_position(l, after + 1);
     if (l == NULL || at >= l->count) return E_NOTFOUND;
-    int rc = body_of(core, entry_at(l, at), &b);
+    int rc = dead_body(core, dead_at(l, at), &b);
     if (rc == 0)
-        info_of(entry_at(l, at), b, out);
+        info_of(dead_at(l, at), b, out);
     else
-        *out = (struct dead_info){.seq = entry_at(l, at)->seq};
+        *out = (struct dead_info){.seq = dead_at(l, at)->seq};
     return rc;
 }
 
@@ -234,7 +228,7 @@ int dead_purge(struct core *core, uint64_t seq)
     if (find(core->dead_list, seq) == NULL) return E_NOTFOUND;
     uint8_t *d = core->journaling ? journal_put(core, J_DEAD_GONE, 8) : NULL;
     if (d) journal_put_end(core, mail_put_u64(d, seq));
-    removed(core, position(core->dead_list, seq));
+    removed(core, dead_position(core->dead_list, seq));
     return 0;
 }
 
@@ -320,30 +314,32 @@ int dead_redrive(struct core *core, uint64_t seq)
     struct blob *b;
     const struct dead_entry *e = find(core->dead_list, seq);
     if (e == NULL) return E_NOTFOUND;
-    int rc = body_of(core, e, &b);
+    int rc = dead_body(core, e, &b);
     if (rc < 0) return rc;
     info_of(e, b, &info);
     rc = info.redriven >= DEAD_REDRIVES_MAX ? E_EXISTS : redrive(core, &info);
-    if (rc == 0) removed(core, position(core->dead_list, seq));
+    if (rc == 0) removed(core, dead_position(core->dead_list, seq));
     dead_info_fini(&info);
     return rc;
 }
 
 /* ---- the journal ---- */
 
-int dead_snapshot(struct core *core, uint32_t *at)
+int dead_snapshot(struct core *core, uint64_t *after)
 {
     struct dead_list *l = core->dead_list;
-    if (l == NULL || *at >= l->count) return E_NOTFOUND;
-    struct dead_entry *e = entry_at(l, *at);
+    uint32_t at = dead_position(l, *after + 1);
+    if (l == NULL || at >= l->count) return E_NOTFOUND;
+    struct dead_entry *e = dead_at(l, at);
     int rc = checkpoint_vacate(core, &e->ref);
     if (rc < 0) return rc;
-    uint8_t *d = journal_put(core, J_DEAD, 24);
+    uint8_t *d = journal_put(core, J_DEAD, 32);
     if (d) {
         d = mail_put_u64(mail_put_u64(d, e->seq), e->ref);
-        journal_put_end(core, mail_put_u32(mail_put_u32(d, e->size), e->time_s));
+        d = mail_put_u32(mail_put_u32(d, e->size), e->time_s);
+        journal_put_end(core, mail_put_u64(d, e->topic));
     }
-    ++*at;
+    *after = e->seq;
     return 0;
 }
 
@@ -358,6 +354,7 @@ int dead_restore(struct core *core, unsigned kind, struct rd *r)
     new.ref = mail_u64(r);
     new.size = mail_u32(r);
     new.time_s = mail_u32(r);
+    if (rd_left(r)) new.topic = mail_u64(r);
     if (core->shard || (e && e->ref == new.ref)) return 0;
     new.ref = store_hold(core->store, new.ref, NULL);
     if (e == NULL) return insert(core, &new);
@@ -369,7 +366,7 @@ int dead_restore(struct core *core, unsigned kind, struct rd *r)
 void dead_forget(struct core *core, uint64_t seq)
 {
     if (core->shard == 0 && find(core->dead_list, seq))
-        removed(core, position(core->dead_list, seq));
+        removed(core, dead_position(core->dead_list, seq));
 }
 
 void dead_begin(struct core *core)

@@ -46,6 +46,12 @@ static bool cut(struct bytes *topic, struct bytes *level)
     return topic->n > 0;
 }
 
+void delayed_final_topic(struct bytes *topic)
+{
+    struct bytes level;
+    if (bytes_starts(*topic, prefix)) (void)cut(topic, &level);
+}
+
 int delayed_split(struct bytes *topic, struct bytes control, uint64_t *delay_ms)
 {
     struct bytes level;

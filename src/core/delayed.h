@@ -14,6 +14,8 @@ enum { DELAYED_MAX = 1 << 20 }; /* on one shard */
  * delay in milliseconds (0: none), or E_INVALID. */
 MUST_USE int delayed_split(struct bytes *topic, struct bytes control, uint64_t *delay_ms);
 /* Stores p, whose seq is set, and keeps it until then.  E_FULL: too many, or as store_append(). */
+/* The topic that one waits for, of the topic under which it is stored; else it is as it was. */
+void delayed_final_topic(struct bytes *topic);
 MUST_USE int delayed_add(struct core *core, struct pub *p, uint64_t delay_ms);
 
 /* Publishes those whose time has come, in order.  Once a turn; whether there were any. */

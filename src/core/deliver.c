@@ -371,15 +371,16 @@ static struct inflight_entry *window_add(struct session *s, struct blob *b, uint
 /* The packet identifier of a delivery goes to the journal.  Whether the packet itself has to wait
  * until it is safe there: sent under another one after a crash, a QoS 2 message would be taken for
  * a new one [MQTT-4.3.3-1].  At QoS 1 that is a duplicate, as it may be. */
-static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq, uint64_t replay)
+static bool window_log(struct cconn *c, struct inflight_entry *e, uint64_t seq,
+                       const struct replayed *as)
 {
     struct session *s = c->session;
     if (seq == 0) return false;
     if (s->logged) {
         e->flags |= OUTQ_STORED | OUTQ_LOGGED;
         (void)store_hold(s->core->store, seq, NULL); /* the reference is seq: store_keeps() */
-        journal_sent(s, e, seq, replay);
-        if (UNLIKELY(s->rjobs) && e->flags & OUTQ_RETAIN && !replay) rjobs_note_given(s, seq);
+        journal_sent(s, e, seq, as);
+        if (UNLIKELY(s->rjobs) && e->flags & OUTQ_RETAIN && as == NULL) rjobs_note_given(s, seq);
         if (e->state == INFLIGHT_WAIT_PUBACK) return false;
     } else if (!share_in_flight(s->core, e, seq)) {
         return false;
@@ -402,7 +403,7 @@ static void deliver_window(struct core *core, struct pub *p, struct cconn *c, ui
     }
     blob_ref(b);
     if (UNLIKELY(s->full)) room_again(s, NULL);
-    if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq, 0)) return;
+    if (UNLIKELY(s->logged || flags & OUTQ_SHARE) && window_log(c, e, p->seq, NULL)) return;
     int rc =
         send_one(c, p, im, qos, flags & OUTQ_RETAIN, real_subid(core, flags, subid), e->packet_id);
     if (UNLIKELY(rc == E_TOO_LARGE)) may_die(s, b, flags, subid, DEAD_TOO_LARGE);
@@ -492,7 +493,7 @@ static void give_up(struct session *s, struct blob *b, const struct outq_item *i
 /* Sends a message that waited; takes over b's reference (QoS > 0) or gives it back.  settle: tells
  * a group when it is done. */
 static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item *item,
-                         uint64_t replay)
+                         const struct replayed *as)
 {
     struct core *core = c->core;
     struct session *s = c->session;
@@ -500,7 +501,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
     struct outgoing o = {.topic = msg_topic(b),
                          .props = msg_props(b),
                          .payload = msg_payload(b),
-                         .tell = {.seq = m->seq, .time_ms = m->created_ms},
+                         .tell = {.seq = as ? as->seq : m->seq, .time_ms = m->created_ms},
                          .qos = (uint8_t)item->qos,
                          .retain = (item->flags & OUTQ_RETAIN) != 0,
                          .subid = real_subid(core, item->flags, item->subid)};
@@ -523,7 +524,7 @@ static void send_waiting(struct cconn *c, struct blob *b, const struct outq_item
             return;
         }
         o.packet_id = e->packet_id;
-        if (window_log(c, e, m->seq, replay)) return;
+        if (window_log(c, e, m->seq, as)) return;
     } else if (item_seq(core, item)) {
         journal_drop(s, m->seq); /* sent is done */
     }
@@ -566,7 +567,7 @@ static int pull_queue(struct cconn *c)
     core->stats.queued_bytes -= item.size;
     uint64_t seq = item_seq(core, &item);
     if (b) {
-        send_waiting(c, b, &item, 0);
+        send_waiting(c, b, &item, NULL);
     } else { /* the store has said which one is lost */
         count_drop(core, &core->stats.dropped_queue_full, item.flags, item.subid, seq);
         journal_drop(s, item.ref);
@@ -612,16 +613,17 @@ int deliver_from_queue(struct cconn *c, struct blob *b, const struct queued_send
 void deliver_retained(struct cconn *c, struct blob *b, uint8_t qos, uint32_t subid)
 {
     struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = OUTQ_RETAIN};
-    send_waiting(c, b, &item, 0);
+    send_waiting(c, b, &item, NULL);
 }
 
 /* At QoS 0 out of the log's own memory. */
-static void send_replayed(struct cconn *c, const struct pub *p, unsigned flags, uint32_t subid)
+static void send_replayed(struct cconn *c, const struct pub *p, unsigned flags, uint32_t subid,
+                          uint64_t seq)
 {
     struct outgoing o = {.topic = p->topic,
                          .props = p->props,
                          .payload = p->payload,
-                         .tell = {.seq = p->seq, .time_ms = p->created_ms},
+                         .tell = {.seq = seq, .time_ms = p->created_ms},
                          .retain = flags & OUTQ_RETAIN,
                          .subid = subid};
     o.expiry_s = expiry_left(c->core, p->created_ms, p->expiry_s);
@@ -636,11 +638,11 @@ static void send_replayed(struct cconn *c, const struct pub *p, unsigned flags, 
 }
 
 void deliver_replayed(struct cconn *c, struct pub *p, uint8_t qos, unsigned flags, uint32_t subid,
-                      uint64_t replay)
+                      const struct replayed *as)
 {
     struct outq_item item = {.subid = subid, .qos = qos & 3u, .flags = flags & OUTQ_RETAIN};
     if (qos == 0) {
-        send_replayed(c, p, flags, subid);
+        send_replayed(c, p, flags, subid, as->seq);
         return;
     }
     p->named = true;
@@ -648,7 +650,7 @@ void deliver_replayed(struct cconn *c, struct pub *p, uint8_t qos, unsigned flag
     if (b == NULL)
         count_drop(c->core, &c->core->stats.dropped_no_memory, 0, 0, 0);
     else
-        send_waiting(c, blob_ref(b), &item, replay);
+        send_waiting(c, blob_ref(b), &item, as);
 }
 
 void deliver_note(struct cconn *c, struct bytes topic, uint32_t subid)
@@ -712,7 +714,7 @@ uint16_t deliver_anew(struct cconn *c, struct inflight_entry *e)
     new->tries = tries < UINT8_MAX ? (uint8_t)(tries + 1) : tries;
     uint16_t id = new->packet_id;
     c->core->stats.resent++;
-    if (!window_log(c, new, msg_of(b)->seq, 0)) send_inflight(c, new, false);
+    if (!window_log(c, new, msg_of(b)->seq, NULL)) send_inflight(c, new, false);
     return id;
 }
 

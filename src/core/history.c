@@ -1,5 +1,6 @@
 /* See history.h. */
 #include "core/history.h"
+#include "core/history_read.h"
 
 #include "core/journal.h"
 #include "core/mailbox.h"
@@ -53,6 +54,11 @@ unsigned history_again(const struct core *core, struct bytes topic)
     const struct histories *hs = core->histories;
     if (LIKELY(hs && hs->count == 1)) return 1;
     return hs ? history_find(core, topic) : 0;
+}
+
+const struct core_history *history_conf(const struct core *core, unsigned policy)
+{
+    return &core->histories->all[policy - 1].conf;
 }
 
 /* The next level; *last: there is none behind it. */
@@ -193,6 +199,17 @@ static struct tally total(const struct core *core, const struct history *h)
     struct tally t = h->base;
     for (unsigned i = 0; i < core->shards; i++) add(&t, h->doors[i].count, h->doors[i].bytes);
     return t;
+}
+
+bool history_about(const struct core *core, unsigned policy, struct history_info *out)
+{
+    if (core->histories == NULL || policy > core->histories->count) return false;
+    const struct history *h = &core->histories->all[policy - 1];
+    struct tally t = total(core, h);
+    out->conf = &h->conf;
+    out->count = t.count > 0 ? (uint64_t)t.count : 0;
+    out->bytes = t.bytes > 0 ? (uint64_t)t.bytes : 0;
+    return true;
 }
 
 static void post(struct core *core, unsigned dst, enum mail_kind kind, const struct history *h)

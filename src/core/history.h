@@ -13,6 +13,7 @@
 #include "core/core_int.h"
 
 struct recovery;
+struct core_history;
 
 /* The policies of core->cfg, each with the state it had if it was there before.  E_NOMEM: all is
  * as it was. */
@@ -27,6 +28,7 @@ static inline unsigned history_of(const struct core *core, struct bytes topic)
 }
 /* The same for a topic that was found to belong to some: with one policy nothing is compared. */
 unsigned history_again(const struct core *core, struct bytes topic);
+const struct core_history *history_conf(const struct core *core, unsigned policy);
 /* Whether some topic may match both the filter and a policy's. */
 bool history_meets(const struct core *core, struct bytes filter);
 
@@ -42,6 +44,11 @@ struct history_limits {
 struct history_limits history_limits(const struct core *core, unsigned policy);
 /* Of all policies: from where on some has messages; STORE_ALL: none has a limit by topic. */
 struct history_limits history_limits_of_all(const struct core *core);
+
+/* What the configuration says of a policy, and what it holds, for history_read.h; shard 0.  False:
+ * there is no such policy. */
+struct history_info;
+bool history_about(const struct core *core, unsigned policy, struct history_info *out);
 
 /* Reports, and trims; once a turn. */
 void history_tick(struct core *core);

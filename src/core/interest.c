@@ -2,6 +2,7 @@
  * mailed only to shards that want it; and fences: a SUBACK goes out when every shard has confirmed
  * that it has read all mail posted before.  The shard's thread. */
 #include "core/core_int.h"
+#include "core/dead_read.h"
 #include "core/mailbox.h"
 #include "core/replay.h"
 #include "core/retained.h"
@@ -13,6 +14,7 @@ struct fence {
     uint32_t token, waiting;
     session_id session; /* whose SUBACK or replay it is; 0: a fence on behalf of another shard */
     uint32_t replay;    /* not a SUBACK, but this one's; 0: none */
+    bool of_dead;       /* it is for who reads dead letters */
     uint32_t epoch;
     unsigned for_shard;
     uint32_t for_token;
@@ -68,7 +70,9 @@ static void post_done(struct core *core, unsigned shard, uint32_t token)
 static void fence_done(struct core *core, struct fence *f)
 {
     struct session *s = core_session(core, f->session);
-    if (f->session == 0) {
+    if (f->of_dead) {
+        dead_serve_arrived(core);
+    } else if (f->session == 0) {
         post_done(core, f->for_shard, f->for_token);
     } else if (f->replay) {
         replay_fenced(core, f->session, f->replay);
@@ -167,6 +171,15 @@ void interest_fence_routed(struct core *core, session_id session, uint32_t repla
     }
     *f = (struct fence){.session = session, .replay = replay};
     fence_start(core, f, other_shards(core), FENCE_ROUTED, true);
+}
+
+int interest_fence_dead(struct core *core)
+{
+    struct fence *f = mem_alloc(sizeof *f);
+    if (f == NULL) return E_NOMEM;
+    *f = (struct fence){.of_dead = true};
+    fence_start(core, f, other_shards(core), FENCE_PLAIN, false);
+    return 0;
 }
 
 static void on_fence(struct core *core, unsigned src, struct rd *r)

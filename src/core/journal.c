@@ -140,15 +140,17 @@ uint8_t *journal_put_options(struct core *core, uint8_t *d, unsigned qos, unsign
 }
 
 void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq,
-                  uint64_t replay)
+                  const struct replayed *as)
 {
     struct core *core = s->core;
-    uint8_t *d = put_sid(s, J_SENT, 24 + journal_options_size(core, e->subid, e->flags));
+    uint8_t *d = put_sid(s, J_SENT, 32 + journal_options_size(core, e->subid, e->flags));
     if (d == NULL) return;
     d = mail_put_u32(mail_put_u64(d, seq), e->packet_id);
     unsigned qos = e->state == INFLIGHT_WAIT_PUBACK ? 1 : 2;
     d = journal_put_options(core, d, qos, e->flags, e->subid);
-    journal_put_end(core, replay ? mail_put_u64(d, replay) : d);
+    if (as) d = mail_put_u64(d, as->replay);
+    if (as && as->seq != seq) d = mail_put_u64(d, as->seq);
+    journal_put_end(core, d);
 }
 
 void journal_id(const struct session *s, enum journal_kind kind, uint32_t id)

@@ -53,6 +53,7 @@ enum journal_kind {
     J_DELAYED,   /* of a checkpoint: a message waits for its time */
     J_ASKS,      /* retained messages are to be sent for a subscription, but for some */
     J_ASKED,     /* and all of them have been */
+    J_SEEN,      /* identifiers that histories have had, of a checkpoint; or of a duplicate */
     J_KINDS,
 };
 
@@ -97,10 +98,9 @@ struct journal_member {
 };
 void journal_join(const struct session *s, const struct journal_member *m);
 void journal_leave(const struct session *s, uint32_t mid);
-/* e carries the message `seq`.  replay: the name of the one that brought it, which goes on
- * behind it; 0: none did. */
+/* e carries the message that lies at `seq`.  as: of a replay, which goes on behind it, or NULL. */
 void journal_sent(const struct session *s, const struct inflight_entry *e, uint64_t seq,
-                  uint64_t replay);
+                  const struct replayed *as);
 /* J_REC, J_ACKED, J_IN2, J_IN2_DONE: packet identifiers; J_ASKED. */
 void journal_id(const struct session *s, enum journal_kind kind, uint32_t id);
 void journal_drop(const struct session *s, uint64_t seq);

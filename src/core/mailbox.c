@@ -2,6 +2,8 @@
  * place, as from a socket: no memory is shared between shards, so nothing is counted atomically. */
 #include "core/mailbox.h"
 
+#include "core/dead_read.h"
+#include "core/dedup.h"
 #include "core/history.h"
 #include "core/journal.h"
 #include "core/queue.h"
@@ -225,8 +227,12 @@ static void letter(struct core *core, unsigned src, unsigned kind, struct rd *r)
         wqueue_mail_in(core, src, kind, r);
     else if (kind <= MAIL_CHECKPOINT_DONE)
         checkpoint_mail_in(core, src, kind, r);
-    else
+    else if (kind <= MAIL_HISTORY_FIRST)
         history_mail_in(core, src, kind, r);
+    else if (kind <= MAIL_DEAD_PAGE)
+        dead_read_mail_in(core, src, kind, r);
+    else
+        dedup_mail_in(core, src, kind, r);
 }
 
 void core_mail_in(struct core *core, unsigned src, struct bytes mail)

@@ -37,6 +37,12 @@ enum mail_kind {
     MAIL_CHECKPOINT_DONE,
     MAIL_HISTORY_ADDED,
     MAIL_HISTORY_FIRST,
+    MAIL_DEAD_ASK,
+    MAIL_DEAD_STOP,
+    MAIL_DEAD_PAGE,
+    MAIL_DEDUP_ASK,
+    MAIL_DEDUP_SAID,
+    MAIL_DEDUP_OVER,
     MAIL_KINDS,
 };
 
@@ -127,6 +133,8 @@ void fence_answered(struct core *core, uint32_t token);
 /* Calls replay_fenced() when every message that was appended before now has been routed, and has
  * come here if it is to. */
 void interest_fence_routed(struct core *core, session_id session, uint32_t replay);
+/* Calls dead_serve_arrived() when all mail that others posted before now has come.  E_NOMEM. */
+MUST_USE int interest_fence_dead(struct core *core);
 void interest_free(struct core *core);
 
 #endif

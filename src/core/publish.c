@@ -9,6 +9,7 @@
 #include "core/control.h"
 #include "core/core_int.h"
 #include "core/dead.h"
+#include "core/dedup.h"
 #include "core/delayed.h"
 #include "core/envelope.h"
 #include "core/history.h"
@@ -60,7 +61,7 @@ int pub_store(struct core *core, struct pub *p)
     if (UNLIKELY(core->journal_ordered)) journal_flush(core);
     int rc = store_append(core->store, put_prefix(core, p, prefix), b, &p->seq);
     if (rc < 0) return rc;
-    msg_of(b)->seq = p->seq;
+    msg_of(b)->seq = core->appended_seq = p->seq;
     if (UNLIKELY(p->history)) history_added(core, p->history, pub_size(p));
     return 0;
 }
@@ -479,6 +480,30 @@ static int check_queues(struct cconn *c, struct inbound *in, bool *later)
     return verdict & QUEUE_IS_FULL ? E_AGAIN : 0;
 }
 
+/* What the history has had: acknowledged when that is on disk.  0: go on; E_AGAIN: answered, or it
+ * comes again (*later). */
+static int check_history(struct cconn *c, struct inbound *in, bool *later)
+{
+    struct core *core = c->core;
+    int rc = dedup_check(c, &in->pub);
+    *later = rc == E_AGAIN;
+    if (rc != E_EXISTS) return rc;
+    core->stats.history_duplicates++;
+    if (in->m.qos == 0) return E_AGAIN;
+    if (in->m.qos == 2 && pidset_add(&c->session->in2, in->m.packet_id) == E_NOMEM) return E_NOMEM;
+    if (in->m.qos == 2) journal_id(c->session, J_IN2, in->m.packet_id);
+    dedup_journal_seen(core, &in->pub);
+    c->inbound += in->m.qos == 1;
+    struct pending w = {.seq = PENDING_UNSEALED,
+                        .session = c->session->id,
+                        .epoch = c->session->epoch,
+                        .packet_id = in->m.packet_id,
+                        .type = in->m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC,
+                        .duplicate = true};
+    rc = pending_push(core, w);
+    return rc < 0 ? rc : E_AGAIN;
+}
+
 /* Appends and queues the acknowledgement; routes at once unless exactly-once needs it logged first.
  */
 static int publish_stored(struct cconn *c, struct inbound *in)
@@ -640,9 +665,14 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     uint64_t shards = rc == 0 ? mail_shards(core, &in.pub, in.route) : 0;
     if (UNLIKELY(shards) && !mail_room(core, shards, mail_pub_size(&in.pub))) return E_AGAIN;
     bool later = false;
+    if (rc == 0 && UNLIKELY(in.route->history && in.pub.control.n))
+        rc = check_history(c, &in, &later);
     if (rc == 0 && UNLIKELY(in.route->queued) && in.delay_ms == 0)
         rc = check_queues(c, &in, &later);
-    if (rc < 0) return rc == E_AGAIN && !later ? 0 : rc;
+    if (rc < 0) {
+        if (!later) dedup_over(c, NULL);
+        return rc == E_AGAIN && !later ? 0 : rc;
+    }
     bool stored = in.m.retain || in.route->history || (in.m.qos && in.route->durable) ||
                   (in.m.qos == 2 && c->session->expiry_s != 0) ||
                   (in.m.qos == 0 && in.route->durable && core->cfg.queue_qos0_messages) ||
@@ -650,6 +680,7 @@ int conn_handle_publish(struct cconn *c, unsigned flags, struct bytes body)
     rc = in.delay_ms ? publish_delayed(c, &in)
          : stored    ? publish_stored(c, &in)
                      : publish_now(c, &in);
+    dedup_over(c, &in.pub);
     blob_unref(in.pub.blob);
     if (rc == E_AGAIN) return rc;
     core->stats.publish_received++;

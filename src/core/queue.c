@@ -350,7 +350,7 @@ int wqueue_update(struct wqueue *q, const struct queue_conf *conf)
     return rc;
 }
 
-static int make(struct core *core, const struct queue_conf *conf, bool configured, const char **why)
+int wqueue_make(struct core *core, const struct queue_conf *conf, bool configured, const char **why)
 {
     struct wqueue *q;
     int rc = wqueue_new(core, conf, rng_next(&core->rng), &q, why);
@@ -376,7 +376,7 @@ static void configure_one(struct core *core, const struct queue_conf *conf)
         return;
     }
     struct wqueue *q = wqueue_find(core, name);
-    int rc = q ? wqueue_update(q, conf) : make(core, conf, true, &why);
+    int rc = q ? wqueue_update(q, conf) : wqueue_make(core, conf, true, &why);
     if (rc < 0) core_log(core, LOG_T_ERROR, "Error: queue %s: %s.", conf->name, why);
     if (rc < 0 || q == NULL) return;
     q->configured = true;
@@ -432,7 +432,7 @@ static uint8_t auto_create(struct core *core, struct bytes name, struct bytes fi
 {
     char *texts[2] = {mem_strndup(name.p, name.n), mem_strndup(filter.p, filter.n)};
     struct queue_conf conf = {.name = texts[0], .topics = &texts[1], .topic_count = 1, .set = *set};
-    int rc = texts[0] && texts[1] ? make(core, &conf, false, why) : E_NOMEM;
+    int rc = texts[0] && texts[1] ? wqueue_make(core, &conf, false, why) : E_NOMEM;
     mem_free(texts[0]);
     mem_free(texts[1]);
     if (rc == 0) return 0;
@@ -456,70 +456,4 @@ uint8_t wqueue_admit(struct core *core, struct bytes name, struct bytes filter,
         if (bytes_eq(bytes_str(q->topics[i]), filter)) return 0;
     *why = "the topic filter is not one of the queue's";
     return MQTT_IMPLEMENTATION_ERROR;
-}
-
-/* ---- for the operator ---- */
-
-static uint64_t oldest_s(struct wqueue *q)
-{
-    const struct core *core = q->core;
-    uint32_t index = qset_oldest(&q->entries);
-    struct blob *b;
-    if (index == QSET_NONE || wqueue_body(q, qset_at(&q->entries, index), &b) < 0) return 0;
-    uint64_t since = msg_of(b)->created_ms;
-    blob_unref(b);
-    return since < core->wall_ms ? (core->wall_ms - since) / 1000 : 0;
-}
-
-bool wqueue_list(struct core *core, uint32_t *at, struct wqueue_info *out)
-{
-    while (*at < core->queue_slot_count && core->queue_slots[*at] == NULL) ++*at;
-    if (*at >= core->queue_slot_count) return false;
-    struct wqueue *q = core->queue_slots[(*at)++];
-    *out = (struct wqueue_info){.name = wqueue_name(q),
-                                .topics = (const char *const *)q->topics,
-                                .topic_count = q->topic_count,
-                                .set = &q->set,
-                                .depth = qset_count(&q->entries),
-                                .ready = q->entries.counts[QS_READY],
-                                .inflight = q->entries.counts[QS_FLYING],
-                                .delayed = q->entries.counts[QS_DELAYED],
-                                .bytes = q->entries.bytes,
-                                .oldest_s = oldest_s(q),
-                                .configured = q->configured,
-                                .counts = q->counts};
-    for (uint32_t i = 0; i < q->seat_count; i++)
-        out->consumers += q->seats[i]->online && !q->seats[i]->leaving;
-    return true;
-}
-
-int wqueue_create(struct core *core, const struct queue_conf *conf)
-{
-    const char *why;
-    ASSERT(wqueue_owner(core, bytes_str(conf->name)) == core->shard);
-    if (wqueue_find(core, bytes_str(conf->name))) return E_EXISTS;
-    return make(core, conf, false, &why);
-}
-
-int wqueue_delete(struct core *core, struct bytes name)
-{
-    struct wqueue *q = wqueue_find(core, name);
-    if (q == NULL) return E_NOTFOUND;
-    if (q->configured) return E_EXISTS;
-    wqueue_journal_end(q);
-    wqueue_free(q);
-    return 0;
-}
-
-uint32_t wqueue_purge(struct core *core, struct bytes name, uint32_t most)
-{
-    struct wqueue *q = wqueue_find(core, name);
-    uint32_t done = 0;
-    for (uint32_t i = 0; q && i < q->entries.used && done < most; i++) {
-        const struct qentry *e = qset_at(&q->entries, i);
-        if (e->seq == 0 || e->state == QS_FLYING) continue;
-        wqueue_gone(q, i);
-        done++;
-    }
-    return done;
 }

@@ -38,34 +38,6 @@ uint8_t wqueue_admit(struct core *core, struct bytes name, struct bytes filter,
 /* What a SUBSCRIBE wishes of a new queue: whether it can be understood. */
 bool wqueue_wish(const struct wish *w, struct queue_settings *set, const char **why);
 
-/* For the operator's tools, on the owner's shard.  Each is one step that takes no time. */
-struct wqueue_info {
-    struct bytes name; /* views, until the next call that takes this core */
-    const char *const *topics;
-    uint32_t topic_count;
-    const struct queue_settings *set;
-    uint32_t depth; /* all that it has: ready, under way, delayed */
-    uint32_t ready, inflight, delayed;
-    uint64_t bytes;
-    uint64_t oldest_s; /* age of the oldest; 0: it has none */
-    uint32_t consumers;
-    bool configured;
-    struct wqueue_counts {
-        uint64_t received, delivered, acknowledged, duplicates, dropped;
-        uint64_t again_deadline, again_refused, again_later, again_gone; /* redelivered, why */
-        uint64_t dead[8];                                                /* enum dead_reason */
-        uint64_t late; /* answers for what had gone elsewhere */
-    } counts;
-};
-/* The queue at *at of this shard, and moves on; false at the end.  Start with *at = 0. */
-bool wqueue_list(struct core *core, uint32_t *at, struct wqueue_info *out);
-/* E_EXISTS, E_INVALID (name or topics), E_FULL, E_NOMEM. */
-MUST_USE int wqueue_create(struct core *core, const struct queue_conf *conf);
-/* E_NOTFOUND; E_EXISTS: the configuration has it. */
-MUST_USE int wqueue_delete(struct core *core, struct bytes name);
-/* Removes at most `most` that are not at a consumer; how many.  0: there are no more. */
-uint32_t wqueue_purge(struct core *core, struct bytes name, uint32_t most);
-
 /* ---- queue_take.c, queue_send.c: what it is given and gives ---- */
 
 /* Once for each look-up of a route (core->route_serial). */

@@ -6,6 +6,7 @@
 #include "core/dead.h"
 #include "core/mailbox.h"
 #include "core/queue.h"
+#include "core/queue_list.h"
 #include "core/queue_set.h"
 #include "core/wished.h"
 
@@ -127,6 +128,9 @@ static inline struct bytes wqueue_name(const struct wqueue *q) { return bytes_st
 /* conf's texts are copied.  *why: for E_INVALID. */
 MUST_USE int wqueue_new(struct core *core, const struct queue_conf *conf, uint64_t salt,
                         struct wqueue **out, const char **why);
+/* The same, and it is journaled and told of. */
+MUST_USE int wqueue_make(struct core *core, const struct queue_conf *conf, bool configured,
+                         const char **why);
 void wqueue_free(struct wqueue *q);
 MUST_USE int wqueue_update(struct wqueue *q, const struct queue_conf *conf);
 struct wqueue *wqueue_at(const struct core *core, uint32_t slot, uint32_t serial);

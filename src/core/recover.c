@@ -10,6 +10,7 @@
 #include "core/recover_int.h"
 
 #include "core/dead.h"
+#include "core/dedup.h"
 #include "core/delayed.h"
 #include "core/history.h"
 #include "core/queue.h"
@@ -135,6 +136,7 @@ static void on_message(struct recovery *r, const struct store_record *rec)
     struct pub p;
     pub_of_body(r, rec->body, rec->seq, t.sid, &p);
     history_restore_message(r->core, rec->shard, &p);
+    if (p.control.n && dedup_restore_message(r->core, &p) < 0) r->rc = E_NOMEM;
     if (r->core->shard == 0 && bytes_starts(p.topic, "$dead/") && dead_keep(r->core, &p) < 0)
         r->rc = E_NOMEM;
     if (bytes_starts(p.topic, "$delayed/")) {
@@ -417,8 +419,9 @@ static void on_sent(struct recovery *r, struct session *s, struct rd *rd)
         struct outq_item said = get_options(r, s, rd);
         if (!queued) item = said;
         if (!queued && seq) item.ref = store_hold(core->store, seq, NULL);
-        if (rd_left(rd))
-            replay_restore_sent(s, mail_u64(rd), seq);
+        uint64_t replay = rd_left(rd) ? mail_u64(rd) : 0;
+        if (replay)
+            replay_restore_sent(s, replay, rd_left(rd) ? mail_u64(rd) : seq);
         else if (!queued && item.flags & OUTQ_RETAIN)
             rjobs_note_given(s, seq);
     }
@@ -656,6 +659,10 @@ static void entry(struct recovery *r, unsigned stream, unsigned kind, struct rd 
     if (r->snaps[stream].skipping && kind != J_SNAP_STATE) return;
     if (kind >= J_QUEUE && kind <= J_QDEDUP) {
         wqueue_entry(r, kind, stream, rd);
+        return;
+    }
+    if (kind == J_SEEN) {
+        if (dedup_restore(r->core, rd) < 0) r->rc = E_NOMEM;
         return;
     }
     if (kind == J_DELAYED) {

@@ -63,6 +63,14 @@ static int check_end_marker(const struct wish *w, bool *tells_end, const char **
                : E_INVALID;
 }
 
+/* A history that the configuration names comes first. */
+static bool is_of_dead(const struct core *core, struct bytes filter)
+{
+    return core->cfg.dead_letter && bytes_starts(filter, "$dead/") && !history_meets(core, filter);
+}
+
+bool replay_of_dead(const struct replay *r) { return r->of_dead; }
+
 int replay_order(struct core *core, const struct wish *w, struct bytes filter,
                  struct replay_order *out, const char **why)
 {
@@ -79,8 +87,8 @@ int replay_order(struct core *core, const struct wish *w, struct bytes filter,
     if (rc < 0) return rc;
     *why = "it begins in the future";
     if (from.kind == WHEN_TIME && from.value > core->wall_ms) return E_INVALID;
-    if (from.kind == WHEN_SEQ && core->histories && from.value > end) return E_INVALID;
-    out->wanted = history_meets(core, filter);
+    out->wanted = history_meets(core, filter) || is_of_dead(core, filter);
+    if (from.kind == WHEN_SEQ && out->wanted && from.value > end) return E_INVALID;
     resolve_from(&from, out, end);
     if (span) resolve_to(&to, out, end);
     return 0;
@@ -102,6 +110,7 @@ static struct replay *replay_new(struct wsub *ws, struct bytes filter,
     r->session = s;
     r->ws = ws;
     r->order = *order;
+    r->of_dead = is_of_dead(s->core, filter);
     struct wish w;
     wish_get(sub_block(&ws->head.sub), &w);
     r->name = hash_bytes(filter, hash_bytes(w.prefix, 0));
@@ -147,12 +156,18 @@ void replay_queue_held(struct replay *r)
     checkpoint_queue_moved(s->core, s);
 }
 
+void replay_close_reader(struct replay *r)
+{
+    store_read_close(&r->reader);
+    dead_read_close(&r->letters);
+}
+
 void replay_end(struct wsub *ws)
 {
     struct replay *r = ws->replay;
     if (r == NULL) return;
     ws->replay = NULL;
-    store_read_close(&r->reader);
+    replay_close_reader(r);
     replay_release_held(r);
     list_del(&r->dirty);
     struct replay **at = &r->session->replays;
@@ -253,12 +268,25 @@ void replay_live(struct core *core, struct pub *p, struct wsub *ws, uint8_t qos,
 void replays_away(struct session *s)
 {
     for (struct replay *r = s->replays; r; r = r->next) {
-        store_read_close(&r->reader);
+        replay_close_reader(r);
         if (r->state == REPLAY_HELD) r->state = REPLAY_READING;
         if (r->state == REPLAY_JOINING) unjoin(r);
         if (r->state == REPLAY_FENCING) fence(r); /* a letter may have been lost */
         if (r->state == REPLAY_LIVE) cut(r);
     }
+}
+
+/* ---- dead letters ---- */
+
+void replay_dead_page(struct core *core, struct rd *rd)
+{
+    struct session *s = core_session(core, mail_u64(rd));
+    uint32_t number = mail_u32(rd);
+    struct replay *r = s ? s->replays : NULL;
+    while (r && !(r->letters && dead_read_number(r->letters) == number)) r = r->next;
+    dead_read_page(core, r ? r->letters : NULL, rd);
+    if (r && s->conn && s->conn->state == CONN_UP && !s->conn->blocked)
+        conn_ready(s->conn, CORE_EV_OUTPUT);
 }
 
 /* ---- the journal ---- */
@@ -342,6 +370,7 @@ void replay_restore(struct session *s, struct rd *rd)
         s->core->stats.dropped_no_memory++; /* recovery fails by it */
         return;
     }
+    r->of_dead = is_of_dead(s->core, filter);
     if (r->state == REPLAY_JOINING && state == REPLAY_LIVE)
         replay_queue_held(r);
     else if (r->state == REPLAY_JOINING && state != REPLAY_JOINING)

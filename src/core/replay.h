@@ -46,6 +46,10 @@ void replay_end(struct wsub *ws);      /* forgets it, if there is one */
 void replays_start(struct session *s); /* SUBACK is out */
 void replays_away(struct session *s);  /* the connection is gone */
 
+/* Dead letters that no history has: a reader (dead_read.h) brings all of them, also those that
+ * come; such a replay stays READING. */
+bool replay_of_dead(const struct replay *r);
+
 /* A live message of a history, whose subscription replays: delivered, kept for later, or passed
  * over. */
 void replay_live(struct core *core, struct pub *p, struct wsub *ws, uint8_t qos,
@@ -55,6 +59,8 @@ bool replays_step(struct cconn *c);
 bool replays_can_step(const struct cconn *c);
 /* No live message before the cut of this replay can come any more. */
 void replay_fenced(struct core *core, session_id session, uint32_t replay);
+
+void replay_dead_page(struct core *core, struct rd *r); /* MAIL_DEAD_PAGE */
 
 /* ---- the journal ---- */
 

@@ -357,6 +357,7 @@ static void resolve_wished(void *ctx, struct wsub *ws)
 {
     const struct resolving *r = ctx;
     struct target t = target_of(&ws->head.sub);
+    if (UNLIKELY(ws->replay != NULL) && replay_of_dead(ws->replay)) return; /* its reader does it */
     /* Replays one by one: what is live for others may still be the past for them. */
     t.kind = r->history && ws->replay ? TARGET_REPLAY : TARGET_SESSION;
     if (t.kind == TARGET_SESSION) t.to.session = ws->head.sub.owner.session;

@@ -19,65 +19,94 @@ static int print_json(json_t *json)
 int ctl_print_json(json_t *json) { return json ? print_json(json) : no_memory(); }
 
 /* ---- lists ----
- * An answer has each object on a line of its own, so that a long list is never whole in memory as
- * anything but text. */
+ * An answer has each object on a line of its own: it is printed as it comes, however long it is. */
 
-/* Line breaks are between values only, as strings have none. */
-static int print_list_json(const struct buf *body)
+struct printing {
+    struct ctl_table *table; /* NULL: JSON */
+    uint64_t left;           /* rows that are still wanted */
+    bool begun, strange;     /* begun: of JSON */
+};
+
+/* "[{...}," and the like, without what is not the object. */
+static struct bytes object_of(struct bytes line)
 {
-    struct bytes all = buf_view(body);
-    for (size_t i = 0; i < all.n; i++)
-        if (all.p[i] != '\n') putchar(all.p[i]);
-    putchar('\n');
-    return fflush(stdout) == 0 ? CTL_DONE : ctl_fail(CTL_REFUSED, "the result cannot be written");
+    if (line.n && line.p[0] == '[') line = bytes_skip(line, 1);
+    if (line.n && line.p[line.n - 1] == ']') line.n--;
+    if (line.n && line.p[line.n - 1] == ',') line.n--;
+    return line;
 }
 
-static int print_list_table(const struct buf *body, struct ctl_table *t)
+/* Arrays of texts become one text, as a cell has. */
+static void flatten(json_t *row)
 {
-    struct bytes all = buf_view(body);
-    while (all.n) {
-        const uint8_t *end = memchr(all.p, '\n', all.n);
-        size_t n = end ? (size_t)(end - all.p) : all.n;
-        struct bytes line = bytes_of(all.p, n);
-        all = bytes_skip(all, end ? n + 1 : n);
-        while (line.n && (line.p[0] == '[' || line.p[0] == ']')) line = bytes_skip(line, 1);
-        while (line.n && (line.p[line.n - 1] == ',' || line.p[line.n - 1] == ']')) line.n--;
-        if (line.n == 0) continue;
-        json_t *row = json_loadb((const char *)line.p, line.n, 0, NULL);
-        if (row == NULL) return ctl_fail(CTL_REFUSED, "the broker's answer is not understood");
-        ctl_table_row(t, row);
+    const char *name;
+    json_t *value, *one;
+    void *next;
+    size_t i;
+    json_object_foreach_safe(row, next, name, value)
+    {
+        struct buf text = {0};
+        if (!json_is_array(value)) continue;
+        json_array_foreach(value, i, one)
+        {
+            if (!json_is_string(one)) continue;
+            if (buf_len(&text)) (void)!buf_append(&text, bytes_str(" "));
+            (void)!buf_append(&text, bytes_str(json_string_value(one)));
+        }
+        (void)json_object_set_new(row, name, json_stringn((const char *)text.data, buf_len(&text)));
+        buf_fini(&text);
     }
-    ctl_table_flush(t);
-    return CTL_DONE;
 }
 
-static bool is_empty(const struct buf *body)
+static void print_line(void *ctx, struct bytes line)
 {
-    return buf_len(body) >= 2 && memcmp(body->data + body->head, "[]", 2) == 0;
+    struct printing *p = ctx;
+    struct bytes object = object_of(line);
+    if (object.n == 0 || p->left == 0 || p->strange) return;
+    if (object.p[0] != '{') { /* what answers is no broker */
+        p->strange = true;
+        return;
+    }
+    p->left--;
+    if (p->table == NULL) {
+        putchar(p->begun ? ',' : '[');
+        fwrite(object.p, 1, object.n, stdout);
+        p->begun = true;
+        return;
+    }
+    json_t *row = json_loadb((const char *)object.p, object.n, 0, NULL);
+    flatten(row);
+    if (row)
+        ctl_table_row(p->table, row);
+    else
+        p->strange = true;
 }
 
-static int list(const struct ctl *ctl, const char *path, const struct ctl_column *columns,
-                size_t count, bool *empty)
+int ctl_list(const struct ctl *ctl, const char *path, uint64_t most,
+             const struct ctl_column *columns, size_t count)
 {
-    struct buf body;
-    int rc = ctl_request(ctl, path, NULL, &body);
-    if (rc) return rc;
-    *empty = is_empty(&body);
     struct ctl_table *t = mem_calloc(1, sizeof *t);
-    if (t == NULL) {
-        buf_fini(&body);
-        return no_memory();
-    }
+    if (t == NULL) return no_memory();
+    struct printing p = {.table = ctl->json ? NULL : t, .left = most};
     t->columns = columns;
     t->column_count = count;
-    rc = ctl->json ? print_list_json(&body) : print_list_table(&body, t);
+    int rc = ctl_request_lines(ctl, path, print_line, &p);
+    if (rc == 0 && p.strange) rc = ctl_fail(CTL_REFUSED, "the broker's answer is not understood");
+    if (rc == 0 && p.table) ctl_table_flush(t);
+    if (rc == 0 && p.table == NULL) fputs(p.begun ? "]\n" : "[]\n", stdout);
+    if (fflush(stdout) != 0 && rc == 0) rc = ctl_fail(CTL_REFUSED, "the result cannot be written");
+    for (size_t i = 0; i < t->row_count; i++) json_decref(t->rows[i]);
     mem_free(t);
-    buf_fini(&body);
     return rc;
 }
 
-/* path + escaped text, mem_free() it; NULL: no memory. */
-static char *path_with(const char *path, const char *text)
+static int list(const struct ctl *ctl, const char *path, const struct ctl_column *columns,
+                size_t count)
+{
+    return ctl_list(ctl, path, UINT64_MAX, columns, count);
+}
+
+char *ctl_path_with(const char *path, const char *text)
 {
     struct buf b = {0};
     int rc = buf_append(&b, bytes_str(path));
@@ -85,6 +114,16 @@ static char *path_with(const char *path, const char *text)
     char *whole = rc == 0 ? mem_strndup(b.data, buf_len(&b)) : NULL;
     buf_fini(&b);
     return whole;
+}
+
+int ctl_query_add(struct buf *path, const char *name, const char *text)
+{
+    if (text == NULL) return 0;
+    bool first = memchr(path->data, '?', buf_len(path)) == NULL;
+    int rc = buf_append(path, bytes_str(first ? "?" : "&"));
+    if (rc == 0) rc = buf_append(path, bytes_str(name));
+    if (rc == 0) rc = buf_append(path, bytes_str("="));
+    return rc < 0 ? rc : ctl_escape(path, text);
 }
 
 int ctl_clients_list(const struct ctl *ctl)
@@ -96,15 +135,14 @@ int ctl_clients_list(const struct ctl *ctl)
         {"INFLIGHT", "inflight", true},    {"QUEUED", "queued", true},
         {"SINCE", "since", false},
     };
-    bool empty;
-    return list(ctl, "/api/v1/clients", columns, ARRAY_LEN(columns), &empty);
+    return list(ctl, "/api/v1/clients", columns, ARRAY_LEN(columns));
 }
 
 /* The client's object, or CTL_REFUSED. */
 static int find_client(const struct ctl *ctl, const char *id, json_t **out)
 {
     json_t *rows = NULL;
-    char *path = path_with("/api/v1/clients?id=", id);
+    char *path = ctl_path_with("/api/v1/clients?id=", id);
     int rc = path ? ctl_request_json(ctl, path, NULL, &rows) : no_memory();
     mem_free(path);
     if (rc) return rc;
@@ -119,12 +157,11 @@ int ctl_subscriptions(const struct ctl *ctl)
         {"CLIENT", "client", false}, {"QOS", "qos", true},        {"SUBID", "id", true},
         {"TOPIC", "topic", false},   {"FILTER", "filter", false},
     };
-    bool empty = false;
     json_t *found = NULL;
-    char *path = path_with(ctl->client ? "/api/v1/subscriptions?client=" : "/api/v1/subscriptions",
-                           ctl->client);
+    char *path = ctl_path_with(
+        ctl->client ? "/api/v1/subscriptions?client=" : "/api/v1/subscriptions", ctl->client);
     int rc = path == NULL ? no_memory() : ctl->client ? find_client(ctl, ctl->client, &found) : 0;
-    if (rc == 0) rc = list(ctl, path, columns, ARRAY_LEN(columns), &empty);
+    if (rc == 0) rc = list(ctl, path, columns, ARRAY_LEN(columns));
     json_decref(found);
     mem_free(path);
     return rc;
@@ -138,10 +175,9 @@ int ctl_retained_list(const struct ctl *ctl)
         {"BYTES", "bytes", true},
         {"TOPIC", "topic", false},
     };
-    bool empty;
-    char *path = path_with(ctl->operand_count ? "/api/v1/retained?filter=" : "/api/v1/retained",
-                           ctl->operand_count ? ctl->operands[0] : NULL);
-    int rc = path ? list(ctl, path, columns, ARRAY_LEN(columns), &empty) : no_memory();
+    char *path = ctl_path_with(ctl->operand_count ? "/api/v1/retained?filter=" : "/api/v1/retained",
+                               ctl->operand_count ? ctl->operands[0] : NULL);
+    int rc = path ? list(ctl, path, columns, ARRAY_LEN(columns)) : no_memory();
     mem_free(path);
     return rc;
 }
@@ -166,7 +202,7 @@ static void print_object(const json_t *object)
     }
 }
 
-static int print_one(const struct ctl *ctl, json_t *object)
+int ctl_print_one(const struct ctl *ctl, json_t *object)
 {
     if (ctl->json) return print_json(object);
     print_object(object);
@@ -178,18 +214,22 @@ int ctl_status(const struct ctl *ctl)
 {
     json_t *status = NULL;
     int rc = ctl_request_json(ctl, "/api/v1/status", NULL, &status);
-    return rc ? rc : print_one(ctl, status);
+    return rc ? rc : ctl_print_one(ctl, status);
 }
 
 int ctl_clients_show(const struct ctl *ctl)
 {
     json_t *client = NULL;
     int rc = find_client(ctl, ctl->operands[0], &client);
-    return rc ? rc : print_one(ctl, client);
+    return rc ? rc : ctl_print_one(ctl, client);
 }
 
-/* What is asked for in a body; takes it. */
-static int act(const struct ctl *ctl, const char *path, json_t *body, json_t **answer)
+long long ctl_number(const json_t *object, const char *name)
+{
+    return json_integer_value(json_object_get(object, name));
+}
+
+int ctl_act(const struct ctl *ctl, const char *path, json_t *body, json_t **answer)
 {
     int rc = body ? ctl_request_json(ctl, path, body, answer)
                   : ctl_fail(CTL_USAGE, "what is named is no UTF-8");
@@ -200,7 +240,8 @@ static int act(const struct ctl *ctl, const char *path, json_t *body, json_t **a
 int ctl_clients_kick(const struct ctl *ctl)
 {
     json_t *answer = NULL;
-    int rc = act(ctl, "/api/v1/clients/kick", json_pack("{s:s}", "id", ctl->operands[0]), &answer);
+    int rc =
+        ctl_act(ctl, "/api/v1/clients/kick", json_pack("{s:s}", "id", ctl->operands[0]), &answer);
     if (rc) return rc;
     if (ctl->json) return print_json(answer);
     printf("Client ");
@@ -213,17 +254,15 @@ int ctl_clients_kick(const struct ctl *ctl)
 int ctl_retained_delete(const struct ctl *ctl)
 {
     json_t *answer = NULL;
-    int rc =
-        act(ctl, "/api/v1/retained/delete",
-            json_pack("{s:s, s:b}", "filter", ctl->operands[0], "dry_run", ctl->dry_run), &answer);
+    int rc = ctl_act(ctl, "/api/v1/retained/delete",
+                     json_pack("{s:s, s:b}", "filter", ctl->operands[0], "dry_run", ctl->dry_run),
+                     &answer);
     if (rc) return rc;
     if (ctl->json) return print_json(answer);
-    long long matched = json_integer_value(json_object_get(answer, "matched")),
-              deleted = json_integer_value(json_object_get(answer, "deleted"));
     if (ctl->dry_run)
-        printf("%lld retained messages match; none was deleted.\n", matched);
+        printf("%lld retained messages match; none was deleted.\n", ctl_number(answer, "matched"));
     else
-        printf("%lld retained messages were deleted.\n", deleted);
+        printf("%lld retained messages were deleted.\n", ctl_number(answer, "deleted"));
     json_decref(answer);
     return CTL_DONE;
 }

@@ -10,10 +10,18 @@
 /* Exit codes (CONTRACT section 7). */
 enum { CTL_DONE = 0, CTL_REFUSED = 1, CTL_USAGE = 2, CTL_UNREACHABLE = 4 };
 
+enum { CTL_SETTINGS_MAX = 96 };
+
+struct ctl_setting { /* of a new queue: a directive without queue_, as the option has it */
+    const char *name, *value;
+};
+
 struct ctl {
     bool json, dry_run, once;
-    const char *url, *socket;    /* of the broker; NULL: not said */
-    const char *client;          /* --client, or NULL */
+    const char *url, *socket; /* of the broker; NULL: not said */
+    const char *client, *source, *reason, *filter, *limit, *rate, *from, *to; /* likewise */
+    struct ctl_setting settings[CTL_SETTINGS_MAX];
+    unsigned setting_count;
     const char *const *operands; /* as many as the verb's row says */
     unsigned operand_count;
 };
@@ -29,6 +37,17 @@ int ctl_clients_kick(const struct ctl *ctl);
 int ctl_subscriptions(const struct ctl *ctl);
 int ctl_retained_list(const struct ctl *ctl);
 int ctl_retained_delete(const struct ctl *ctl);
+int ctl_queue_list(const struct ctl *ctl);
+int ctl_queue_show(const struct ctl *ctl);
+int ctl_queue_create(const struct ctl *ctl);
+int ctl_queue_purge(const struct ctl *ctl);
+int ctl_queue_delete(const struct ctl *ctl);
+int ctl_dead_list(const struct ctl *ctl);
+int ctl_dead_show(const struct ctl *ctl);
+int ctl_dead_redrive(const struct ctl *ctl);
+int ctl_dead_purge(const struct ctl *ctl);
+int ctl_history_list(const struct ctl *ctl);
+int ctl_history_read(const struct ctl *ctl);
 /* With options of its own: all words behind the verb. */
 int ctl_passwd(unsigned count, char **words);
 int ctl_filter(unsigned count, char **words);
@@ -47,10 +66,30 @@ MUST_USE int ctl_request(const struct ctl *ctl, const char *path, const char *po
  * json_decref().
  */
 MUST_USE int ctl_request_json(const struct ctl *ctl, const char *path, json_t *post, json_t **out);
+/* GET of a list: line() is called with each line of the answer, without its end, as it comes. */
+MUST_USE int ctl_request_lines(const struct ctl *ctl, const char *path,
+                               void (*line)(void *ctx, struct bytes line), void *ctx);
 /* Appends the JSON text, with a 0 behind it.  E_NOMEM. */
 MUST_USE int ctl_json_append(struct buf *out, const json_t *json);
 /* Appends text, percent-encoded.  E_NOMEM. */
 MUST_USE int ctl_escape(struct buf *path, const char *text);
+
+/* ---- broker.c: what the verbs that ask a broker share ---- */
+
+struct ctl_column;
+/* Prints the list at path, at most `most` rows of it: as a table, or as one JSON value. */
+int ctl_list(const struct ctl *ctl, const char *path, uint64_t most,
+             const struct ctl_column *columns, size_t count);
+/* path + escaped text, mem_free() it; NULL: no memory. */
+char *ctl_path_with(const char *path, const char *text);
+/* Appends "?name=text", or "&name=text"; nothing when text is NULL. */
+MUST_USE int ctl_query_add(struct buf *path, const char *name, const char *text);
+/* POST of body, which it takes; NULL: what was named is no UTF-8. */
+int ctl_act(const struct ctl *ctl, const char *path, json_t *body, json_t **answer);
+/* A member a line, or JSON; takes it. */
+int ctl_print_one(const struct ctl *ctl, json_t *object);
+/* The member as a number; 0: it is none. */
+long long ctl_number(const json_t *object, const char *name);
 
 /* ---- table.c ---- */
 

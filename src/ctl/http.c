@@ -11,9 +11,34 @@ enum { CONNECT_TIMEOUT_S = 10, SLOW_S = 120 };
 
 #define DEFAULT_URL "http://127.0.0.1:9883"
 
+/* What an answer is for: all of it in `body`, or a good one line by line. */
+struct sink {
+    CURL *curl;
+    struct buf body;
+    void (*line)(void *ctx, struct bytes line); /* or NULL */
+    void *ctx;
+};
+
+static void take_lines(struct sink *s)
+{
+    struct bytes all = buf_view(&s->body);
+    const uint8_t *end;
+    while (all.n && (end = memchr(all.p, '\n', all.n)) != NULL) {
+        size_t n = (size_t)(end - all.p);
+        s->line(s->ctx, bytes_of(all.p, n));
+        all = bytes_skip(all, n + 1);
+    }
+    buf_consume(&s->body, buf_len(&s->body) - (uint32_t)all.n);
+}
+
 static size_t take_body(char *p, size_t size, size_t n, void *ctx)
 {
-    return buf_append(ctx, bytes_of(p, size * n)) == 0 ? size * n : 0;
+    struct sink *s = ctx;
+    long status = 0;
+    if (buf_append(&s->body, bytes_of(p, size * n)) < 0) return 0;
+    curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (s->line && status == 200) take_lines(s);
+    return size * n;
 }
 
 /* "http://host:port" without what only others should not read. */
@@ -41,7 +66,7 @@ static void set_user(CURL *curl, const struct ctl *ctl)
     }
 }
 
-static void set_options(CURL *curl, const struct ctl *ctl, const char *url, struct buf *body)
+static void set_options(CURL *curl, const struct ctl *ctl, const char *url, struct sink *sink)
 {
     const char *ca = getenv("SLUICE_CAFILE");
     curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -51,9 +76,10 @@ static void set_options(CURL *curl, const struct ctl *ctl, const char *url, stru
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_TIMEOUT_S);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)SLOW_S);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
     if (ctl->socket) curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, ctl->socket);
     if (ca) curl_easy_setopt(curl, CURLOPT_CAINFO, ca);
     set_user(curl, ctl);
@@ -78,7 +104,7 @@ static int refused(const struct ctl *ctl, long status, const struct buf *body)
 }
 
 static int send_request(CURL *curl, const struct ctl *ctl, const char *path, const char *post,
-                        struct buf *body)
+                        struct sink *sink)
 {
     char place[512], error[CURL_ERROR_SIZE] = "";
     struct buf url = {0};
@@ -93,10 +119,11 @@ static int send_request(CURL *curl, const struct ctl *ctl, const char *path, con
         buf_fini(&url);
         return ctl_fail(CTL_REFUSED, "out of memory");
     }
-    set_options(curl, ctl, (const char *)url.data, body);
+    set_options(curl, ctl, (const char *)url.data, sink);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, error);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     if (post) curl_easy_setopt(curl, CURLOPT_POSTFIELDS, post);
+    if (post) curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 0L); /* an act may take its time */
     CURLcode code = curl_easy_perform(curl);
     curl_slist_free_all(headers);
     buf_fini(&url);
@@ -109,17 +136,34 @@ static int send_request(CURL *curl, const struct ctl *ctl, const char *path, con
     return 0;
 }
 
-int ctl_request(const struct ctl *ctl, const char *path, const char *post, struct buf *body)
+static int request(const struct ctl *ctl, const char *path, const char *post, struct sink *sink)
 {
     long status = 0;
-    CURL *curl = curl_easy_init();
-    *body = (struct buf){0};
+    CURL *curl = sink->curl = curl_easy_init();
     if (curl == NULL) return ctl_fail(CTL_REFUSED, "out of memory");
-    int rc = send_request(curl, ctl, path, post, body);
+    int rc = send_request(curl, ctl, path, post, sink);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(curl);
-    if (rc == 0 && status != 200) rc = refused(ctl, status, body);
-    if (rc) buf_fini(body);
+    if (rc == 0 && status != 200) rc = refused(ctl, status, &sink->body);
+    return rc;
+}
+
+int ctl_request(const struct ctl *ctl, const char *path, const char *post, struct buf *body)
+{
+    struct sink sink = {0};
+    int rc = request(ctl, path, post, &sink);
+    if (rc) buf_fini(&sink.body);
+    *body = sink.body;
+    return rc;
+}
+
+int ctl_request_lines(const struct ctl *ctl, const char *path,
+                      void (*line)(void *ctx, struct bytes line), void *ctx)
+{
+    struct sink sink = {.line = line, .ctx = ctx};
+    int rc = request(ctl, path, NULL, &sink);
+    if (rc == 0 && buf_len(&sink.body)) line(ctx, buf_view(&sink.body));
+    buf_fini(&sink.body);
     return rc;
 }
 

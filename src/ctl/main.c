@@ -16,7 +16,17 @@ struct verb {
 };
 
 /* Options that only some verbs have. */
-enum option { ASKS = 1, DRY_RUN = 2, ONCE = 4, CLIENT = 8 }; /* ASKS: --url, --socket */
+enum option {
+    ASKS = 1, /* --url, --socket */
+    DRY_RUN = 2,
+    ONCE = 4,
+    CLIENT = 8,
+    FILTER = 16,
+    PICK = 32, /* --source, --reason, --limit */
+    RATE = 64,
+    SPAN = 128,    /* --from, --to */
+    SETTINGS = 256 /* --topic and the like */
+};
 
 static const struct verb verbs[] = {
     {{"status", NULL}, "", 0, 0, ASKS, ctl_status, "Describe the broker as a whole."},
@@ -51,6 +61,81 @@ static const struct verb verbs[] = {
      ASKS | DRY_RUN,
      ctl_retained_delete,
      "Delete retained messages that match, or only count them."},
+    {{"queue", "list"}, "", 0, 0, ASKS, ctl_queue_list, "List work queues."},
+    {{"queue", "show"},
+     "NAME",
+     1,
+     0,
+     ASKS,
+     ctl_queue_show,
+     "Describe a queue: its settings, counters and consumers."},
+    {{"queue", "create"},
+     "NAME --topic FILTER ... [--filter EXPR] [--ack-deadline D] ...",
+     1,
+     0,
+     ASKS | FILTER | SETTINGS,
+     ctl_queue_create,
+     "Make a queue. Options are the directives of a queue without queue_ and with\n"
+     "dashes: --ack-deadline --max-deliveries --backoff --max-messages --max-bytes\n"
+     "--overflow --message-ttl --order --dedup-window --prefetch --dispatch."},
+    {{"queue", "purge"},
+     "NAME",
+     1,
+     0,
+     ASKS,
+     ctl_queue_purge,
+     "Remove all messages of a queue but those that consumers have."},
+    {{"queue", "delete"},
+     "NAME",
+     1,
+     0,
+     ASKS,
+     ctl_queue_delete,
+     "End a queue that is not in the configuration, with all its messages."},
+    {{"dead", "list"},
+     "[--source S] [--reason R] [--filter EXPR] [--limit N]",
+     0,
+     0,
+     ASKS | PICK | FILTER,
+     ctl_dead_list,
+     "List dead letters, the oldest first."},
+    {{"dead", "show"},
+     "SEQ",
+     1,
+     0,
+     ASKS,
+     ctl_dead_show,
+     "Show one of them, with its properties and payload."},
+    {{"dead", "redrive"},
+     "[--source S] [--reason R] [--filter EXPR] [--limit N] [--rate N] [--dry-run]",
+     0,
+     0,
+     ASKS | PICK | FILTER | RATE | DRY_RUN,
+     ctl_dead_redrive,
+     "Send them again, to their queue or topic: all, or those that match; at most\n"
+     "--rate a second. Ending the command ends it."},
+    {{"dead", "purge"},
+     "[--source S] [--reason R] [--filter EXPR] [--limit N] [--rate N] [--dry-run]",
+     0,
+     0,
+     ASKS | PICK | FILTER | RATE | DRY_RUN,
+     ctl_dead_purge,
+     "Throw them away: all, or those that match."},
+    {{"history", "list"},
+     "",
+     0,
+     0,
+     ASKS,
+     ctl_history_list,
+     "List the histories that are configured, and what they hold."},
+    {{"history", "read"},
+     "FILTER [--from WHEN] [--to WHEN] [--filter EXPR]",
+     1,
+     0,
+     ASKS | SPAN | FILTER,
+     ctl_history_read,
+     "Print what was published, as it comes; WHEN is as behind $replay/: earliest, -15m,\n"
+     "a time, seq:N, last:N."},
     {{"config", "check"},
      "FILE",
      1,
@@ -69,7 +154,7 @@ static const struct verb verbs[] = {
 };
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
-static const char *const later_verbs[] = {"queue", "dead", "history", "pub", "sub", "bench"};
+static const char *const later_verbs[] = {"pub", "sub", "bench"};
 
 struct command {
     struct ctl ctl;
@@ -135,16 +220,43 @@ static bool listed(const char *const *list, size_t count, const char *word)
     return false;
 }
 
+static const struct value_option {
+    const char *word;
+    unsigned option;
+    size_t offset; /* in struct ctl */
+} value_options[] = {
+    {"--url", ASKS, offsetof(struct ctl, url)},
+    {"--socket", ASKS, offsetof(struct ctl, socket)},
+    {"--client", CLIENT, offsetof(struct ctl, client)},
+    {"--filter", FILTER, offsetof(struct ctl, filter)},
+    {"--source", PICK, offsetof(struct ctl, source)},
+    {"--reason", PICK, offsetof(struct ctl, reason)},
+    {"--limit", PICK, offsetof(struct ctl, limit)},
+    {"--rate", RATE, offsetof(struct ctl, rate)},
+    {"--from", SPAN, offsetof(struct ctl, from)},
+    {"--to", SPAN, offsetof(struct ctl, to)},
+};
+
+static const char *const settings[] = {
+    "--topic",       "--ack-deadline", "--max-deliveries", "--backoff",
+    "--max-bytes",   "--max-messages", "--overflow",       "--order",
+    "--message-ttl", "--dedup-window", "--prefetch",       "--dispatch",
+};
+
 /* With a value behind it: where that goes; else NULL. */
 static const char **value_of(struct command *c, const char *word)
 {
-    const char **slot = NULL;
-    if (strcmp(word, "--url") == 0) slot = &c->ctl.url;
-    if (strcmp(word, "--socket") == 0) slot = &c->ctl.socket;
-    if (slot) c->options |= ASKS;
-    if (strcmp(word, "--client") != 0) return slot;
-    c->options |= CLIENT;
-    return &c->ctl.client;
+    struct ctl *ctl = &c->ctl;
+    for (size_t i = 0; i < ARRAY_LEN(value_options); i++) {
+        if (strcmp(word, value_options[i].word) != 0) continue;
+        c->options |= value_options[i].option;
+        return (const char **)(void *)((uint8_t *)ctl + value_options[i].offset);
+    }
+    if (!listed(settings, ARRAY_LEN(settings), word) || ctl->setting_count == CTL_SETTINGS_MAX)
+        return NULL;
+    c->options |= SETTINGS;
+    ctl->settings[ctl->setting_count].name = word + 2;
+    return &ctl->settings[ctl->setting_count++].value;
 }
 
 static int take_option(struct command *c, const char *word)
@@ -196,7 +308,17 @@ static int read_command(struct command *c, int argc, char **argv)
 /* The verb is to have all options that were given. */
 static int check_options(const struct command *c, const struct verb *v)
 {
-    static const char *const names[] = {"--url or --socket", "--dry-run", "--once", "--client"};
+    static const char *const names[] = {
+        "--url or --socket",
+        "--dry-run",
+        "--once",
+        "--client",
+        "--filter",
+        "--source, --reason or --limit",
+        "--rate",
+        "--from or --to",
+        "a setting of a queue",
+    };
     for (unsigned i = 0; i < ARRAY_LEN(names); i++)
         if (c->options & ~v->options & 1u << i)
             return ctl_fail(CTL_USAGE, "%s is not for 'sluicectl %s%s%s'", names[i], v->words[0],

@@ -91,7 +91,8 @@ def metrics(text):
             assert match.group(1) in helped and match.group(1) not in types, line
             types[match.group(1)] = match.group(2)
         else:
-            match = re.fullmatch(r'((sluice_[a-z0-9_]+)(?:\{[a-z]+="[^"\\\n]*"\})?) (\d+)', line)
+            label = r'[a-z]+="(?:[^"\\\n]|\\["\\n])*"'
+            match = re.fullmatch(rf'((sluice_[a-z0-9_]+)(?:\{{{label}(?:,{label})*\}})?) (\d+)', line)
             assert match and match.group(2) in types and match.group(1) not in found, line
             assert types[match.group(2)] == "gauge" or match.group(2).endswith("_total"), line
             found[match.group(1)] = int(match.group(3))

@@ -17,7 +17,7 @@ REFUSED = [  # what this version does not have yet
     "tls_engine x", "tls_engine_kpass_sha1 x",
     "tls_keyform engine",
     "connection bridge", "address 10.0.0.1",
-    "topic # both", "history_dedup_window 2m",
+    "topic # both",
 ]
 WRONG = [  # and what is not right
     "no_such_directive 1", "max_qos 3", "max_qos two", "allow_anonymous maybe", "max_connections many",

@@ -806,6 +806,16 @@ class Damage(unittest.TestCase):
             self.assertEqual(done.returncode, 1, done)
 
 
+def shim(folder):
+    """What starts a broker on it whose disk can be full, and how to make it so."""
+    watcher = powerloss.Watcher(os.path.join(folder, "data"), os.path.join(folder, "own"))
+    environment = watcher.environment(SHIM)
+    del environment["UNSYNCED_JOURNAL"]  # no power is lost here
+    options = {"config": DURABLE, "extra": NO_LIMITS, "data": watcher.root, "environment": environment,
+               "asan": powerloss.ASAN}
+    return options, watcher.full
+
+
 class Full(unittest.TestCase):
     """No space is left for the log."""
 
@@ -911,19 +921,10 @@ class Full(unittest.TestCase):
         self.assertEqual(found[:2], [b"before", b"before, too"])
         self.assertEqual(len(found), 3 + list(self.answers.values()).count(0))
 
-    def shim(self, folder):
-        """What starts a broker on it whose disk can be full, and how to make it so."""
-        watcher = powerloss.Watcher(os.path.join(folder, "data"), os.path.join(folder, "own"))
-        environment = watcher.environment(SHIM)
-        del environment["UNSYNCED_JOURNAL"]  # no power is lost here
-        options = {"config": DURABLE, "extra": NO_LIMITS, "data": watcher.root, "environment": environment,
-                   "asan": powerloss.ASAN}
-        return options, watcher.full
-
     def test_enospc(self):
         """No new blocks: what is prepared is used up first."""
         with tempfile.TemporaryDirectory(prefix="sluice-full-") as folder:
-            options, full = self.shim(folder)
+            options, full = shim(folder)
             with Broker(**options) as broker:
                 self.check_full(broker, lambda: write(full, b""), lambda: os.unlink(full), b"x" * 1000000)
 
@@ -931,7 +932,7 @@ class Full(unittest.TestCase):
         """Where space was prepared, a write fails: nothing is called safe any more, the rest goes on, and after a
         restart all that was acknowledged is there."""
         with tempfile.TemporaryDirectory(prefix="sluice-full-") as folder:
-            options, full = self.shim(folder)
+            options, full = shim(folder)
             with Broker(**options) as broker:
                 away(broker, "keeps", ("full", 1))
                 feed(broker, "full", b"kept")
@@ -954,7 +955,7 @@ class Full(unittest.TestCase):
     def test_starting_on_a_full_disk(self):
         """The broker starts and serves whom it can."""
         with tempfile.TemporaryDirectory(prefix="sluice-full-") as folder:
-            options, full = self.shim(folder)
+            options, full = shim(folder)
             with Broker(**options) as broker:
                 away(broker, "keeps", ("full", 1))
                 feed(broker, "full", b"kept")

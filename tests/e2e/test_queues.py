@@ -1,6 +1,6 @@
 """Work queues from real clients: the tutorial, workers that vanish, brokers that die."""
 import wire
-from broker import DURABLE, BrokerCase, main, until
+from broker import ANYBODY, DURABLE, BrokerCase, main, until
 from clients import publish
 from pages import PageCase
 
@@ -10,11 +10,12 @@ QUEUE = "queue orders\nqueue_topic orders/#\nqueue_backoff 100ms 1s\nqueue_ack_d
 class Tutorial(PageCase):
     """docs/tutorial/5-queues.md."""
 
-    options = {"extra": "queue orders\nqueue_topic orders/#\n"}
+    options = {"config": ANYBODY + "listener {1} 127.0.0.1\nprotocol http_api\n", "ports": 2,
+               "extra": "queue orders\nqueue_topic orders/#\n"}
 
     def test_every_command(self):
         """In memory."""
-        self.run_page("5-queues.md", 11)
+        self.run_page("5-queues.md", 23)
 
 
 class Pipeline(BrokerCase):

@@ -1,4 +1,5 @@
 """Histories and replays from real clients: mosquitto_sub, busy publishers, slow readers, dead brokers."""
+import os
 import signal
 import threading
 
@@ -50,11 +51,11 @@ class Reader(threading.Thread):
 class Tutorial(PageCase):
     """docs/tutorial/4-replay.md."""
 
-    options = {"extra": HISTORY}
+    options = {"config": ANYBODY + "listener {1} 127.0.0.1\nprotocol http_api\n", "ports": 2, "extra": HISTORY}
 
     def test_every_command(self):
         """In memory."""
-        self.run_page("4-replay.md", 9)
+        self.run_page("4-replay.md", 11)
 
 
 class Busy(BrokerCase):
@@ -149,6 +150,89 @@ class Killed(BrokerCase):
                 seen.append(int(number) + (400 if name == "1" else 0))
         self.assertEqual(sorted(set(seen)), list(range(500)))
         self.assertLess(len(seen), 500 + 6 * 60)
+
+
+def reject(port, numbers, size):
+    """One message each, which its only subscriber rejects; returns when that is settled."""
+    with wire.Raw(port) as worker, wire.Raw(port) as feeder:
+        worker.connected("worker")
+        worker.subscribe(("jobs/#", 1))
+        feeder.connected("feeder")
+        for i in numbers:
+            feeder.published(f"jobs/{i % 3}", b"%06d" % i + b"x" * size, packet_id=1)
+            worker.send(wire.ack(wire.PUBACK, worker.message().packet_id, 0x99))
+        worker.ping()
+
+
+def letters(port, when, *args):
+    """What mosquitto_sub prints of such a replay: (topic, number, RETAIN), sequence numbers."""
+    done = run_sub(port, "-V", "5", "-t", f"$replay/{when}/$dead/#", "-F", "%t %r %P|%p", *args)
+    lines = [line.rstrip("x") for line in done.stdout.splitlines()]
+    heads = [line.split()[:2] + [line.split("|")[1]] for line in lines]
+    return heads, [line.split("sluice-seq:")[1].split()[0] for line in lines]
+
+
+class DeadLetters(BrokerCase):
+    """The list of dead letters is a history, without a block in the configuration."""
+
+    options = {"config": DURABLE, "extra": "store_segment_size 64k\nstore_checkpoint_size 64k\nqueue busy\n"
+                                           "queue_topic busy/#\nqueue_max_messages 50\nqueue_overflow drop-oldest\n",
+               "shards": 3}
+    COUNT = 60
+
+    def churn(self, count):
+        """The log moves on."""
+        with wire.Raw(self.broker.port) as raw:
+            raw.connected("churn")
+            for _ in range(0, count, 20):
+                raw.send(*(wire.publish("busy/x", b"y" * 1000, qos=1, packet_id=i + 1) for i in range(20)))
+                for _ in range(20):
+                    raw.expect(wire.PUBACK)
+
+    def test_they_come_in_order_and_under_their_numbers(self):
+        """Before and after their part of the log is gone, and the broker was killed; from 3.1.1 too."""
+        port = self.broker.port
+        for i in range(self.COUNT):  # few in each segment
+            reject(port, range(i, i + 1), 100)
+            self.churn(40)
+        wanted = [[f"$dead/rejected/worker/jobs/{i % 3}", "1", "%06d" % i] for i in range(self.COUNT)]
+        heads, numbers = letters(port, "earliest", "-C", str(self.COUNT))
+        self.assertEqual(heads, wanted)
+        self.assertEqual(numbers, sorted(numbers, key=int))
+        self.churn(2000)
+        first = min(name for name in os.listdir(self.broker.path("data/mosquitto.db.d")) if name.endswith(".seg"))
+        self.assertGreater(int(first[:-4], 16), int(numbers[0]))  # it lies elsewhere now
+        self.broker.restart()
+        for qos in "012":
+            with self.subTest(qos=qos):
+                self.assertEqual(letters(port, "earliest", "-C", str(self.COUNT), "-q", qos), (heads, numbers))
+        self.assertEqual(letters(port, f"seq:{numbers[30]}", "-C", "5"), (heads[30:35], numbers[30:35]))
+        self.assertEqual(letters(port, "last:2", "-C", "6"), (heads[-6:], numbers[-6:]))
+        old = run_sub(port, "-V", "311", "-t", "$replay/earliest/$dead/rejected/+/jobs/1", "-C", "20")
+        self.assertEqual([line.rstrip("x") for line in old.stdout.splitlines()],
+                         ["%06d" % i for i in range(self.COUNT) if i % 3 == 1])
+
+
+class LettersCome(BrokerCase):
+    """Readers of the list get what is added to it; in memory."""
+
+    options = {"shards": 3}
+
+    def test_many_readers(self):
+        """Each gets all of it, whenever it came, over whatever shard."""
+        port, start = self.broker.port, 20
+        reject(port, range(start), 10)
+        raws = [wire.Raw(port) for _ in range(6)]
+        for n, raw in enumerate(raws):
+            raw.connected(f"reader{n}")
+            raw.subscribe((f"$replay/last:{n + 1}/$dead/#", n % 3))
+        reject(port, range(start, start + 60), 3000)
+        for raw in raws:
+            seen = []
+            while not seen or seen[-1] < start + 59:
+                seen.append(int(raw.acked().payload[:6]))
+            self.assertEqual(seen[-60:], list(range(start, start + 60)))
+            raw.close()
 
 
 class Reload(BrokerCase):

@@ -22,6 +22,8 @@ TOPICS = {
     "publish/bytes/received": DECIMAL, "publish/bytes/sent": DECIMAL, "publish/messages/received": DECIMAL,
     "publish/messages/sent": DECIMAL, "publish/messages/dropped": DECIMAL, "packet/out/count": DECIMAL,
     "packet/out/bytes": DECIMAL, "connections/socket/count": DECIMAL,
+    **{f"dead/{name}": DECIMAL for name in ("listed", "attempts", "rejected", "expired", "overflow", "too-large",
+                                            "session-expired")},
     **{f"load/{load}/{span}": r"\d+\.\d\d" for load in LOADS for span in ("1min", "5min", "15min")},
 }
 OURS = {"$SYS/sluice/" + name: DECIMAL for name in (

@@ -55,6 +55,11 @@ def u16_property(number, value):
     return bytes([number]) + struct.pack(">H", value)
 
 
+def reason_string(text_bytes):
+    """MQTT 5: 31."""
+    return b"\x1f" + text(text_bytes)
+
+
 def session_expiry(seconds):
     """The Session Expiry Interval."""
     return u32_property(0x11, seconds)

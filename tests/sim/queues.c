@@ -57,6 +57,10 @@ struct client {
 
 struct run {
     struct world *world;
+    bool replays; /* who reads dead letters does it as a replay of their list */
+    bool begun;
+    unsigned letter_epoch; /* of the last one that it had */
+    uint64_t letter_seq;
     struct store_disk *disk;
     struct store_faults faults;
     struct rng rng;
@@ -223,9 +227,12 @@ static void client_up(struct run *r, struct client *c)
                              .client_id = bytes_str(id),
                              .props.raw = bytes_of(props, (size_t)(p - props))};
     send_bytes(c, d, mqtt_connect_encode(d, &m));
-    const char *filter = c == dead_reader(r) ? "$dead/#" : filters[c->queue];
+    const char *dead = r->replays ? "$replay/earliest/$dead/#" : "$dead/#";
+    const char *filter = c == dead_reader(r) ? dead : filters[c->queue];
     struct mqtt_subscription sub = {.filter = bytes_str(filter), .qos = 1};
-    if (c->index >= PUBLISHERS)
+    /* Who asks for a replay again gets all of it again. */
+    bool asks = c->index >= PUBLISHERS && !(c == dead_reader(r) && r->replays && r->begun);
+    if (asks)
         send_bytes(c, d, mqtt_subscribe_encode(d, c->version, 60000, &sub, 1, (struct bytes){0}));
 }
 
@@ -316,11 +323,29 @@ static void answer_one(struct run *r, struct client *c)
     model_answered(r, c, id, answer, pid);
 }
 
+static uint64_t number_of(struct bytes text)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < text.n; i++) v = v * 10 + (text.p[i] - '0');
+    return v;
+}
+
+/* A replay brings them in the order of the log; after a crash it may be behind where it was. */
+static void letter_follows(struct run *r, uint64_t seq)
+{
+    if (r->letter_epoch == r->epoch && seq <= r->letter_seq)
+        FAIL(r, "letter %llu comes behind %llu", (unsigned long long)seq,
+             (unsigned long long)r->letter_seq);
+    r->letter_epoch = r->epoch;
+    r->letter_seq = seq;
+}
+
 static void on_publish(struct run *r, struct client *c, const struct mqtt_publish *m,
                        const struct bytes props)
 {
     char text[16] = "";
     unsigned attempt = c->version == MQTT_V5;
+    uint64_t seq = 0;
     struct bytes reason = {0};
     struct mqtt_prop prop;
     memcpy(text, m->payload.p, min_u64(m->payload.n, sizeof text - 1));
@@ -329,8 +354,10 @@ static void on_publish(struct run *r, struct client *c, const struct mqtt_publis
         if (prop.id != MQTT_P_USER) continue;
         if (bytes_eq(prop.key, bytes_str("sluice-attempt"))) attempt = prop.value.p[0] - '0';
         if (bytes_eq(prop.key, bytes_str("sluice-dead-reason"))) reason = prop.value;
+        if (bytes_eq(prop.key, bytes_str("sluice-seq"))) seq = number_of(prop.value);
     }
     if (c == dead_reader(r)) {
+        if (r->replays && !m->dup) letter_follows(r, seq);
         if (!m->dup || !r->messages[id].dead) model_dead(r, id, reason);
         send_puback(c, m->packet_id, 0);
         return;
@@ -522,6 +549,7 @@ static bool run_one(uint64_t seed, bool disk, bool verbose)
     struct run *r = calloc(1, sizeof *r);
     if (r == NULL) abort();
     r->rng.state = seed * 2 + 1;
+    r->replays = seed % 2;
     r->verbose = verbose;
     set.ack_deadline_ms = DEADLINE_MS;
     set.max_deliveries = DELIVERIES_MAX;
@@ -550,6 +578,7 @@ static bool run_one(uint64_t seed, bool disk, bool verbose)
         client_up(r, c);
     }
     rest(r);
+    r->begun = true;
     for (unsigned i = 0; i < STEPS && !r->failed; i++) step(r);
     if (!r->failed) finish(r);
     bool failed = r->failed;

@@ -46,13 +46,7 @@ struct engine {
 static int mem_open(struct site *site, struct store **doors, unsigned count)
 {
     (void)site;
-    for (unsigned i = 0; i < count; i++) {
-        int rc = store_mem_open(&doors[i], i, count);
-        if (rc == 0) continue;
-        while (i > 0) store_close(doors[--i]);
-        return rc;
-    }
-    return 0;
+    return store_mem_open(doors, count);
 }
 
 static int disk_open(struct site *site, struct store **doors, unsigned count)

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "src/admin_int.h"
 
@@ -152,6 +153,15 @@ static void paths_find_their_route(void **state)
         {HTTP_POST, "/api/v1/clients//kick", NULL, "", "GET, HEAD"},
         {HTTP_POST, "/api/v1/clients/a", NULL, "", "GET, HEAD"},
         {HTTP_GET, "/api/v1/retained/delete", NULL, "", "POST"},
+        {HTTP_GET, "/api/v1/queues/a", "/api/v1/queues/{name}", "a", "GET, HEAD"},
+        {HTTP_POST, "/api/v1/queues", "/api/v1/queues", "", "GET, HEAD, POST"},
+        {HTTP_POST, "/api/v1/queues/a/purge", "/api/v1/queues/{name}/purge", "a",
+         "GET, HEAD, POST"},
+        {HTTP_POST, "/api/v1/queues/purge", NULL, "", "GET, HEAD"},
+        {HTTP_GET, "/api/v1/dead/12", "/api/v1/dead/{seq}", "12", "GET, HEAD"},
+        {HTTP_POST, "/api/v1/dead/purge", "/api/v1/dead/purge", "", "GET, HEAD, POST"},
+        {HTTP_POST, "/api/v1/dead/12/purge", "/api/v1/dead/{seq}/purge", "12", "GET, HEAD, POST"},
+        {HTTP_GET, "/api/v1/history/read", "/api/v1/history/read", "", "GET, HEAD"},
         {HTTP_GET, "/api/v1/openapi.json", "/api/v1/openapi.json", "", "GET, HEAD"},
         {HTTP_GET, "", NULL, "", NULL},
     };
@@ -207,6 +217,73 @@ static void queries_have_names_and_values(void **state)
     assert_false(http_query((struct bytes){0}, "limit", &value));
 }
 
+static void numbers_are_digits_up_to_a_limit(void **state)
+{
+    (void)state;
+    uint64_t v;
+    assert_true(guard_number(text("0"), 0, &v) && v == 0);
+    assert_true(guard_number(text("1000"), 1000, &v) && v == 1000);
+    assert_true(guard_number(text("9999999999999999999"), UINT64_MAX, &v));
+    assert_true(v == UINT64_C(9999999999999999999));
+    static const char *const wrong[] = {
+        "", "-1", "+1", "1.0", " 1", "1 ", "0x1", "1001", "18446744073709551616"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        if (guard_number(text(wrong[i]), 1000, &v)) fail_msg("%s", wrong[i]);
+    assert_false(guard_number(text("99999999999999999999"), UINT64_MAX, &v));
+}
+
+static void a_payload_is_text_or_base64(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *text, *base64; /* of RFC 4648 section 10, and others */
+    } rows[] = {
+        {"", 0, "", NULL},
+        {"f\xc3\xbc", 3, "f\xc3\xbc", NULL},
+        {"\xff", 1, NULL, "/w=="},
+        {"\xff\xfe", 2, NULL, "//4="},
+        {"\xff\xfe\xfd", 3, NULL, "//79"},
+        {"foo\0", 4, NULL, "Zm9vAA=="},
+        {"fooba\xff", 6, NULL, "Zm9vYmH/"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        json_t *j = json_object();
+        admin_set_message(j, (struct bytes){0}, bytes_of(rows[i].bytes, rows[i].n), NULL);
+        const char *plain = json_string_value(json_object_get(j, "payload")),
+                   *base64 = json_string_value(json_object_get(j, "payload_base64"));
+        assert_string_equal(plain ? plain : "none", rows[i].text ? rows[i].text : "none");
+        assert_string_equal(base64 ? base64 : "none", rows[i].base64 ? rows[i].base64 : "none");
+        json_decref(j);
+    }
+}
+
+static bool is_b(struct bytes name) { return bytes_eq(name, text("b")); }
+
+static void properties_are_pairs_in_their_order(void **state)
+{
+    (void)state;
+    static const char props[] = "\x26\0\1a\0\1x\x03\0\1t\x26\0\1b\0\1y\x09\0\1\xff\x26\0\1a\0\0";
+    struct bytes all = bytes_of(props, sizeof props - 1);
+    json_t *j = json_object();
+    admin_set_message(j, all, text("p"), is_b);
+    char *out = json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(out, "{\"content_type\":\"t\",\"correlation_data_base64\":\"/w==\","
+                             "\"payload\":\"p\",\"properties\":[[\"a\",\"x\"],[\"a\",\"\"]]}");
+    free(out);
+    json_decref(j);
+}
+
+static void labels_are_escaped(void **state)
+{
+    (void)state;
+    struct buf out = {0};
+    assert_int_equal(metrics_put_label(&out, "queue", text("a\"b\\c\nd/\xc3\xa4")), 0);
+    assert_true(bytes_eq(buf_view(&out), text("queue=\"a\\\"b\\\\c\\nd/\xc3\xa4\"")));
+    buf_fini(&out);
+}
+
 static void text_for_queries_is_escaped(void **state)
 {
     (void)state;
@@ -228,7 +305,11 @@ int main(void)
         cmocka_unit_test(every_route_is_complete),
         cmocka_unit_test(every_counter_has_a_metric),
         cmocka_unit_test(queries_have_names_and_values),
+        cmocka_unit_test(numbers_are_digits_up_to_a_limit),
+        cmocka_unit_test(labels_are_escaped),
         cmocka_unit_test(text_for_queries_is_escaped),
+        cmocka_unit_test(a_payload_is_text_or_base64),
+        cmocka_unit_test(properties_are_pairs_in_their_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,7 @@ static struct conf *loaded(void)
     assert_non_null(file);
     fprintf(file,
             "listener %u 127.0.0.1\nlistener %u 127.0.0.1\nprotocol http_api\n"
-            "allow_anonymous true\npassword_file %s\nlog_dest none\n",
+            "allow_anonymous true\npassword_file %s\nlog_dest none\nhistory t/#\n",
             b.port, b.admin_port, b.users);
     fclose(file);
     struct conf_args args = {.file = b.path, .port = -1};
@@ -189,6 +189,25 @@ static void come_and_go(int round)
 
 static _Atomic bool over;
 
+/* Queues, dead letters and histories: made, read and ended by all of them at once. */
+static uintptr_t ask_more(void)
+{
+    static const char make[] = "Content-Type: application/json\r\nContent-Length: 18\r\n\r\n"
+                               "{\"topics\":[\"t/#\"]}",
+                      nothing[] = "Content-Type: application/json\r\nContent-Length: 3\r\n\r\n{} ";
+    uintptr_t answers = 0;
+    (void)ask("POST", "/api/v1/queues/q/create", make);
+    answers += ask("GET", "/api/v1/queues", "") == 200;
+    (void)ask("GET", "/api/v1/queues/q", "");
+    (void)ask("POST", "/api/v1/queues/q/purge", "");
+    answers += ask("GET", "/api/v1/dead", "") == 200;
+    answers += ask("POST", "/api/v1/dead/redrive", nothing) == 200;
+    answers += ask("GET", "/api/v1/history", "") == 200;
+    answers += ask("GET", "/api/v1/history/read?filter=t/%23", "") == 200;
+    (void)ask("POST", "/api/v1/queues/q/delete", "");
+    return answers;
+}
+
 static void *asker(void *arg)
 {
     static const char json[] = "Content-Type: application/json\r\nContent-Length: 14\r\n\r\n"
@@ -203,6 +222,7 @@ static void *asker(void *arg)
         answers += ask("GET", "/api/v1/retained", "") == 200;
         (void)ask("POST", "/api/v1/clients/client-3/kick", "");
         (void)ask("POST", "/api/v1/retained/delete", json);
+        answers += ask_more();
     }
     return (void *)answers;
 }

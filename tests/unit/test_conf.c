@@ -498,7 +498,8 @@ static void a_history_is_a_block(void **state)
     (void)state;
     const struct core_config *c =
         &good("history sensors/#\nhistory_max_age 30m\nhistory_max_bytes 10k\n"
-              "history logs/+\nhistory_max_per_topic 5\nhistory_max_age 0\n")
+              "history logs/+\nhistory_max_per_topic 5\nhistory_max_age 0\nhistory_dedup_window "
+              "2m\n")
              ->core;
     assert_int_equal(c->history_count, 2);
     assert_string_equal(c->histories[0].filter, "sensors/#");
@@ -509,6 +510,8 @@ static void a_history_is_a_block(void **state)
     assert_int_equal(c->histories[1].max_age_ms, 0);
     assert_int_equal(c->histories[1].max_bytes, 1 << 30);
     assert_int_equal(c->histories[1].max_per_topic, 5);
+    assert_int_equal(c->histories[0].dedup_window_ms, 0);
+    assert_int_equal(c->histories[1].dedup_window_ms, 120000);
     bad("history_max_age 1d\n", "main.conf:1: 'history_max_age' belongs below a 'history FILTER'");
     bad("history a/#/b\n", "main.conf:1: 'history' cannot be 'a/#/b': use a topic filter");
     bad("history a\nhistory a\n", "main.conf:2: there is a history of 'a' already");
@@ -522,8 +525,10 @@ static void what_comes_later_is_refused_by_name(void **state)
     bad("listener 8883\ntls_engine x\n",
         "main.conf:2: 'tls_engine' is not supported yet by this version");
     static const char *const lines[] = {
-        "plugin_opt_config x",     "auth_opt_x y", "connection other", "bridge_cafile /x",
-        "history_dedup_window 2m",
+        "plugin_opt_config x",
+        "auth_opt_x y",
+        "connection other",
+        "bridge_cafile /x",
     };
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         assert_int_equal(load(lines[i]), E_INVALID);

@@ -105,6 +105,8 @@ static const struct setting stats[] = {
     STAT(bytes_sent),
     STAT(publish_received),
     STAT(history_missed),
+    STAT(history_duplicates),
+    STAT(dedup_forgotten),
     STAT(filter_matched),
     STAT(filter_missed),
     STAT(filter_errors),
@@ -274,7 +276,8 @@ static bool config_acl(struct talk *t, struct bytes text)
     return true;
 }
 
-/* "FILTER max_age=1h max_bytes=1k max_messages=5 max_per_topic=2", one more; or "none". */
+/* "FILTER max_age=1h max_bytes=1k max_messages=5 max_per_topic=2 dedup_window=5m", one more; or
+ * "none". */
 static bool config_history(struct talk *t, const struct fields *words)
 {
     struct core_config *cfg = world_config(t->world);
@@ -285,11 +288,13 @@ static bool config_history(struct talk *t, const struct fields *words)
     for (size_t i = 2; i < words->count; i++) {
         const struct field *f = &words->items[i];
         uint64_t v;
-        bool right = field_is(f, "max_age") ? duration_read(f->text, &v) : size_read(f->text, &v);
+        bool lasts = field_is(f, "max_age") || field_is(f, "dedup_window");
+        bool right = lasts ? duration_read(f->text, &v) : size_read(f->text, &v);
         if (field_is(f, "max_age")) h->max_age_ms = v;
         if (field_is(f, "max_bytes")) h->max_bytes = v;
         if (field_is(f, "max_messages")) h->max_messages = v;
         if (field_is(f, "max_per_topic")) h->max_per_topic = (uint32_t)v;
+        if (field_is(f, "dedup_window")) h->dedup_window_ms = v;
         if (!right || f->name.n == 0) return talk_fail(t, "history: a limit is not right");
     }
     cfg->histories = all;
