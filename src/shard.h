@@ -30,7 +30,7 @@ struct shard_stats {
     uint64_t connect_rate_pauses;                   /* of listening sockets */
     uint64_t logins_delayed;                        /* the answer to a wrong password waits */
     uint64_t websockets_opened, websockets_refused; /* opening handshakes */
-    uint64_t frames_refused;            /* WebSockets that were ended for what they sent */
+    uint64_t frames_refused;            /* connections that were ended for that: WebSockets, TLS */
     uint64_t http_served, http_refused; /* requests for files, and those that got none */
 };
 

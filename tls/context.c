@@ -187,6 +187,14 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *s
     return SSL_TLSEXT_ERR_NOACK;
 }
 
+/* OpenSSL turns it down with a warning only, and who asks again and again costs much. */
+static void note_renegotiation(const SSL *ssl, int where, int alert)
+{
+    struct tls *s = SSL_get_app_data(ssl);
+    if (where == SSL_CB_WRITE_ALERT && (alert & 255) == SSL_AD_NO_RENEGOTIATION)
+        s->renegotiates = true;
+}
+
 /* What does not depend on options.  Tickets (ticket.c) instead of a cache: nothing is kept, and the
  * keys end with the context, so that after a reload every client has to show its certificate anew.
  */
@@ -202,6 +210,7 @@ static int set_up(SSL_CTX *ssl)
     SSL_CTX_set_max_cert_list(ssl, CLIENT_CHAIN_MAX);
     SSL_CTX_set_num_tickets(ssl, 1); /* OpenSSL makes two, for a client that comes twice at once */
     SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
+    SSL_CTX_set_info_callback(ssl, note_renegotiation);
     return SSL_CTX_set_session_id_context(ssl, ours, sizeof ours - 1) == 1 ? 0 : E_NOMEM;
 }
 

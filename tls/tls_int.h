@@ -21,6 +21,7 @@ struct tls {
     char *user;                  /* or NULL */
     int failed;                  /* E_IO, E_EOF: OpenSSL is not to be asked any more */
     bool ended;                  /* end() was called */
+    bool renegotiates;           /* the peer has asked for a second handshake */
     bool enough;                 /* nothing more is to be read from the socket just now */
     int error;                   /* errno of the failure */
     unsigned long cause;         /* OpenSSL's, 0: errno says it */

@@ -24,6 +24,7 @@ enum { USER_MAX = 65535 }; /* bytes of a user name in MQTT */
 static int tls_kept(struct tls *s, int result, int usual, bool *crossed)
 {
     int error = errno, why = SSL_get_error(s->ssl, result);
+    if (s->renegotiates) return s->failed = E_PROTOCOL;
     if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) {
         *crossed = why != usual;
         return E_AGAIN;
@@ -169,6 +170,7 @@ static void tls_explain(const struct transport *t, char *out, size_t room)
     const struct tls *s = t->state;
     long verdict = SSL_get_verify_result(s->ssl);
     const char *text = s->cause ? ERR_reason_error_string(s->cause) : strerror(s->error);
+    if (s->renegotiates) text = "a request for another TLS handshake, which is not done";
     if (verdict != X509_V_OK)
         snprintf(out, room, "%s (%s)", text ? text : "", X509_verify_cert_error_string(verdict));
     else
