@@ -18,7 +18,23 @@ static const char *conn_name(const struct cconn *c)
 void conn_ready(struct cconn *c, unsigned events)
 {
     c->events |= (uint8_t)events;
-    if (c->ready.next == NULL) list_push(&c->core->ready, &c->ready);
+    if (UNLIKELY(c->goes_last) && events & ~(unsigned)CORE_EV_OUTPUT) list_del(&c->ready);
+    if (c->ready.next != NULL) return;
+    c->goes_last = false;
+    list_push(&c->core->ready, &c->ready);
+}
+
+/* All its output is sent, that is what its event was about; if more can be pulled, it has had its
+ * share of this turn, and others, who may have but one message, come first. */
+static void output_served(struct cconn *c)
+{
+    if (c->events & ~(unsigned)CORE_EV_OUTPUT) return;
+    list_del(&c->ready);
+    c->events = 0;
+    if (!deliver_has_more(c)) return;
+    c->events = CORE_EV_OUTPUT;
+    c->goes_last = true;
+    list_push(&c->core->backlogs, &c->ready);
 }
 
 static void output_adopt_spare(struct cconn *c)
@@ -216,15 +232,18 @@ void core_conn_closed(struct cconn *c, int why)
 
 struct cconn *core_next_ready(struct core *core, unsigned *events)
 {
-    while (!list_empty(&core->ready)) {
-        struct cconn *c = CONTAINER_OF(core->ready.next, struct cconn, ready);
+    for (;;) {
+        bool last = list_empty(&core->ready);
+        if (last && (core->backlogs_left == 0 || list_empty(&core->backlogs))) return NULL;
+        core->backlogs_left -= last;
+        const struct list *first = last ? core->backlogs.next : core->ready.next;
+        struct cconn *c = CONTAINER_OF(first, struct cconn, ready);
         list_del(&c->ready);
         *events = c->events;
         if (c->blocked) *events &= ~(unsigned)CORE_EV_OUTPUT;
         c->events = 0;
         if (*events) return c;
     }
-    return NULL;
 }
 
 struct bytes core_output(struct cconn *c)
@@ -268,7 +287,7 @@ void core_output_sent(struct cconn *c, size_t n)
         c->paused_by_output = false;
         if (c->waiting.next == NULL) conn_resume(c);
     }
-    if (c->state == CONN_UP && !c->blocked && deliver_has_more(c)) conn_ready(c, CORE_EV_OUTPUT);
+    if (c->state == CONN_UP && !c->blocked) output_served(c);
 }
 
 /* ---- who waits for whom ---- */

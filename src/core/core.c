@@ -142,6 +142,7 @@ int core_new(struct core **out, const struct core_config *cfg, const struct core
     core->rng.state = seed ^ hash_u64(shard, seed) ^ hash_u64(store_end(store), seed);
     core->generation = core->acl_generation = 1;
     list_init(&core->ready);
+    list_init(&core->backlogs);
     list_init(&core->congested);
     list_init(&core->mail_waiters);
     list_init(&core->store_waiters);
@@ -224,6 +225,7 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
 {
     core->now_ms = max_u64(now_ms, core->now_ms);
     core->wall_ms = wall_ms;
+    core->backlogs_left = BACKLOGS_SERVED;
     mailbox_refill(core);
     if (timers_next(&core->timers) <= core->now_ms || core->timers.now_ms + 1000 < core->now_ms)
         timers_run(&core->timers, core->now_ms, core);
@@ -238,7 +240,7 @@ void core_tick(struct core *core, uint64_t now_ms, uint64_t wall_ms)
 
 uint64_t core_next_due(const struct core *core)
 {
-    if (!list_empty(&core->ready)) return core->now_ms;
+    if (!list_empty(&core->ready) || !list_empty(&core->backlogs)) return core->now_ms;
     /* The store wakes us; but it may do so when we are not asleep yet. */
     bool is_short = core->mail_short || !core_flushed(core);
     if (core_mail_pending(core, core->shard)) return core->now_ms; /* posted while it was pulled */

@@ -22,6 +22,7 @@ enum {
     ROUTE_SLOTS = 8192,      /* route cache, one route a slot */
     ROUTE_KEEP_MAX = 65536,  /* longest target list that is cached */
     OUTPUT_PULL = 64 * 1024, /* bytes encoded from queues at a time */
+    BACKLOGS_SERVED = 4,     /* connections with more than that, in a turn */
     SPARE_BUFS = 128,        /* drained output buffers kept for the next connection */
     SPARE_CAP = 256 * 1024,
     MAIL_SOFT = 256 * 1024,   /* bytes to one shard above which publishers wait */
@@ -181,7 +182,7 @@ struct cconn {
     struct verdicts *verdicts; /* of the access list, access.c; NULL: none yet */
     struct buf out;
     struct list all;         /* in core->conns */
-    struct list ready;       /* in core->ready */
+    struct list ready;       /* in core->ready, or in core->backlogs (goes_last) */
     struct list congested;   /* in core->congested */
     struct list fetching;    /* in core->fetching */
     struct list waiters;     /* publishers (cconn.waiting) that wait until this reader has room */
@@ -209,6 +210,7 @@ struct cconn {
     uint64_t login_token;
     struct login *more;     /* login.c; or NULL */
     struct rate *rate;      /* rate.c; or NULL */
+    bool goes_last;         /* `ready` is in core->backlogs */
     bool blocked;           /* the socket takes no more just now */
     bool paused;            /* not read, for one of four reasons: `waiting`, and the next three */
     uint32_t remote_pauses; /* readers on other shards that want it to wait */
@@ -360,6 +362,8 @@ struct core {
     uint32_t slot_count, slot_free;
     struct histories *histories; /* history.c; NULL: there are none */
     struct list replays_dirty;
+    struct list backlogs; /* connections whose output goes on, see core_next_ready() */
+    uint32_t backlogs_left;
     struct list ready, congested, mail_waiters, store_waiters, login_waiters, entering, conns;
     struct list pressure_waiters;
     enum core_pressure pressure;
