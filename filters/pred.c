@@ -96,23 +96,33 @@ static bool pred_is(const struct pred *p, const struct wanted *w)
     }
 }
 
+static size_t pred_size(const struct pred *p)
+{
+    size_t data = p->kind == PRED_IN ? p->n * sizeof(struct in_item) : p->n;
+    return max_u64(sizeof *p, offsetof(struct pred, data) + data);
+}
+
 static size_t pred_bytes(const struct pred *p)
 {
-    size_t n = sizeof *p + (p->kind == PRED_IN ? p->n * sizeof(struct in_item) : p->n);
-    return n + (p->kind == PRED_EXPR ? tree_bytes(pred_tree(p)) : 0);
+    return pred_size(p) + (p->kind == PRED_EXPR ? tree_bytes(pred_tree(p)) : 0);
+}
+
+static void items_free(const struct pred *p, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct in_item item = pred_item(p, i);
+        mem_free((void *)(uintptr_t)item.text.p);
+    }
 }
 
 static void pred_fini(struct filter_store *s, struct pred *p)
 {
     struct filter_tree *t = p->kind == PRED_EXPR ? pred_tree(p) : NULL;
     for (uint32_t i = 1; t && i < t->count; i++) attr_unref(s, t->nodes[i].shared);
-    for (uint32_t i = 0; p->kind == PRED_IN && i < p->n; i++) {
-        struct in_item item = pred_item(p, i);
-        mem_free((void *)(uintptr_t)item.text.p);
-    }
+    if (p->kind == PRED_IN) items_free(p, p->n);
     tree_free(t);
     attr_unref(s, p->attr);
-    mem_free(p);
+    pool_free(&s->pool, p, pred_size(p));
 }
 
 void pred_unref(struct filter_store *s, struct pred *p)
@@ -125,11 +135,12 @@ void pred_unref(struct filter_store *s, struct pred *p)
 
 /* ---- making one ---- */
 
-static struct pred *pred_alloc(const struct wanted *w, size_t data)
+/* n: bytes of data, or PRED_IN: items. */
+static struct pred *pred_alloc(struct filter_store *s, const struct wanted *w, size_t n)
 {
-    struct pred *p = mem_alloc(max_u64(sizeof *p, offsetof(struct pred, data) + data));
-    if (p == NULL) return NULL;
-    *p = (struct pred){.refs = 1, .kind = w->kind, .attr = w->attr, .n = (uint32_t)data};
+    struct pred like = {.refs = 1, .kind = w->kind, .attr = w->attr, .n = (uint32_t)n};
+    struct pred *p = pool_alloc(&s->pool, pred_size(&like));
+    if (p) memcpy(p, &like, sizeof like);
     return p;
 }
 
@@ -152,17 +163,17 @@ static struct pred *in_make(struct filter_store *s, const struct wanted *w)
 {
     const struct node *nodes = w->tree->nodes;
     uint32_t count = nodes[w->at].count - 1;
-    struct pred *p = pred_alloc(w, count * sizeof(struct in_item));
+    uint32_t made = 0;
+    struct pred *p = pred_alloc(s, w, count);
     if (p == NULL) return NULL;
-    p->n = 0;
-    for (uint32_t i = nodes[nodes[w->at].first].next; i; i = nodes[i].next, p->n++) {
+    for (uint32_t i = nodes[nodes[w->at].first].next; i; i = nodes[i].next, made++) {
         struct in_item item;
         if (!item_make(&item, &nodes[i].value)) {
-            p->attr = NULL;
-            pred_fini(s, p);
+            items_free(p, made);
+            pool_free(&s->pool, p, pred_size(p));
             return NULL;
         }
-        memcpy(p->data + p->n * sizeof item, &item, sizeof item);
+        memcpy(p->data + made * sizeof item, &item, sizeof item);
     }
     return p;
 }
@@ -200,7 +211,7 @@ static struct pred *expr_make(struct filter_store *s, const struct wanted *w)
 {
     struct filter_tree *t = tree_copy(w->tree, w->at);
     if (t == NULL) return NULL;
-    struct pred *p = pred_alloc(w, sizeof t);
+    struct pred *p = pred_alloc(s, w, sizeof t);
     if (p == NULL) {
         tree_free(t);
         return NULL;
@@ -241,7 +252,7 @@ static struct pred *pred_make(struct filter_store *s, const struct wanted *w)
         break;
     default: break;
     }
-    p = pred_alloc(w, text.n);
+    p = pred_alloc(s, w, text.n);
     if (p == NULL) return NULL;
     put_mem(p->data, text);
     p->type = (uint8_t)w->value.type;
