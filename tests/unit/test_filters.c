@@ -171,6 +171,9 @@ static void what_misleads_is_refused(void **state)
         {"((((((a = 1))))))", "limit", 6},
         {"a IN (1,2,3,4,5)", "limit", 15},
         {"a=1 AND a=1 AND a=1 AND a=1 AND a=1", "limit", 34},
+        {"5 < a < 30", "ambiguous", 7},
+        {"a = b = c", "ambiguous", 7},
+        {"b = 1 AND (a < 1) = TRUE != c", "ambiguous", 26},
     };
     struct filter_limits limits = {60, 5, 4, 4};
     struct filter_store *s = filter_store_new(&FILTER_SETTINGS_DEFAULT);
