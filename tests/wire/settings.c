@@ -48,6 +48,8 @@ static const struct setting configs[] = {
     CONFIG("connect_timeout", MS, connect_timeout_ms),
     CONFIG("connection_messages", BOOL, connection_messages),
     CONFIG("filter_index", BOOL, filter_index),
+    CONFIG("filter_max_length", SIZE, filter_max_length),
+    CONFIG("filter_max_predicates", NUMBER, filter_max_predicates),
     CONFIG("queue_auto_create", BOOL, queue_auto_create),
     CONFIG("dead_letter", BOOL, dead_letter),
     CONFIG("dead_letter_max_messages", NUMBER, dead_letter_max_messages),
