@@ -112,6 +112,8 @@ static const struct setting stats[] = {
     STAT(filter_matched),
     STAT(filter_missed),
     STAT(filter_errors),
+    STAT(filter_json_bad),
+    STAT(filter_json_large),
     STAT(publish_sent),
     STAT(publish_dropped),
     STAT(publish_bytes_received),
