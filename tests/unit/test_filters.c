@@ -97,6 +97,16 @@ static const struct {
     {"'it''s'", "'it's'"},
     {"LENGTH('\xc3\xa4')", "1"},
     {"UPPER('\xc3\xa4')", "'\xc3\x84'"},
+    {"UPPER('stra\xc3\x9f"
+     "e \xc7\x86')",
+     "'STRA\xc3\x9f"
+     "E \xc7\x84'"},
+    {"LOWER('\xe1\xba\x9e \xc4\xb0')", "'\xc3\x9f i'"},
+    {"'\xc3\xa4' LIKE '_'", "true"},
+    {"-2147483648 / -1", "0 math"},
+    {"-2147483648 % -1", "0"},
+    {"--2147483648", "0 math"},
+    {"DECIMAL('1e308') * 10", "0 math"},
     {"CONCAT()", "''"},
     {"CONCAT_WS(',', 'a', 1)", "'a,1'"},
     {"CONCAT_WS()", "false missingFunction"},
