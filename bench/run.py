@@ -42,6 +42,8 @@ class Target:
             lines.append(f"max_inflight_messages {scenario.inflight}")
         if self.shards:
             lines.append(f"shards {self.shards}")
+        if scenario.queue:
+            lines += ["queue mqload", "queue_topic mqload/#", "queue_max_messages 4000000", "queue_max_bytes 4G"]
         if scenario.disk:
             lines += ["persistence true", f"persistence_location {folder}/"]
         path = os.path.join(folder, "broker.conf")
@@ -68,12 +70,13 @@ class Figure:
 
 class Scenario:
     def __init__(self, name, flags, figures, relay=None, inflight=1000, pinned=True, split=False, disk=False,
-                 websockets=False, ours=False):
+                 websockets=False, ours=False, queue=False):
         self.name, self.flags, self.figures, self.relay = name, flags, figures, relay
         self.disk = disk  # persistence true; mosquitto then writes its database now and then, we sync
         self.inflight = inflight  # None: the broker's default
         self.pinned, self.split, self.websockets = pinned, split, websockets
         self.ours = ours  # only we can do it
+        self.queue = queue  # the work queue "mqload"
 
 
 def cpu_cost(ratio):
@@ -138,6 +141,24 @@ def scenarios(descriptors):
                   Figure("CPU an acknowledged publish", "queue_broker_us", "us", less=True),
                   Figure("drained", "drain_per_s", "/s"),
                   Figure("memory a queued message", "bytes_per_queued", "B", less=True)], disk=True),
+    ]
+    work = "work --pubs 8 --subs 4 --size 256 --secs @"
+    found += [
+        # publish, deliver, acknowledge; on disk, at QoS 1
+        Scenario("work-queue", work, [Figure("settled", "delivered_per_s", "/s").limit(100000),
+                                      Figure("CPU a message", "broker_us_per_delivery", "us", less=True)],
+                 pinned=False, disk=True, ours=True, queue=True),
+        Scenario("work-queue-1m", f"{work} --backlog 1000000",
+                 [Figure("settled, 1 M waiting", "delivered_per_s", "/s").against("work-queue", 0.5),
+                  Figure("CPU a message, 1 M waiting", "broker_us_per_delivery", "us", less=True)],
+                 pinned=False, disk=True, ours=True, queue=True),
+        Scenario("retry-1k", "retry --count 1000 --after 2",
+                 [Figure("latest redelivery of 1,000", "late_max_us", "us", less=True).limit(50000)],
+                 pinned=False, disk=True, ours=True, queue=True),
+        Scenario("retry-100k", "retry --count 100000 --after 10",
+                 [Figure("latest redelivery of 100,000", "late_max_us", "us", less=True).limit(50000),
+                  Figure("CPU while they wait", "idle_cpu", "of a core", less=True).limit(0.05)],
+                 pinned=False, disk=True, ours=True, queue=True),
     ]
     for name, flags, split, ratio in (("2-shards-pair", "--map pair", True, 0.7),
                                       ("2-shards-fan-out", "--map fanout --subs 100", False, 1),
@@ -255,7 +276,7 @@ def run(scenario, targets, rounds, secs, cpus):
     names = ["1-shard", "2-shards"] if not scenario.pinned else ["sluice", "mosquitto", "relay"]
     if scenario.relay is None and "relay" in names:
         names.remove("relay")
-    if scenario.ours or scenario.websockets:
+    if "mosquitto" in names and (scenario.ours or scenario.websockets):
         names.remove("mosquitto")  # Debian's does not listen for WebSockets on a single address
     runs = {name: [] for name in names if name in targets}
     for _ in range(rounds):

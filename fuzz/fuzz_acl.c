@@ -31,7 +31,8 @@ static void agree(const struct acl *acl, const struct acl_client *client, struct
         return;
     }
     bool may = acl_may(acl, client, topic, ACL_READ) || acl_may(acl, client, topic, ACL_WRITE);
-    ASSERT(!(may && acl_is_empty(acl)));
+    /* An empty list still lets answers through (core/response.h). */
+    ASSERT(!(may && acl_is_empty(acl)) || bytes_starts(topic, "$response/"));
     /* A filter without wildcards is one topic: what is refused to be subscribed cannot be read. */
     if (acl_denies_filter(acl, client, topic)) ASSERT(!acl_may(acl, client, topic, ACL_READ));
 }
@@ -48,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         ASSERT(rc == E_INVALID && error.line > 0 && error.text[0]);
         return 0;
     }
-    struct acl_client client = {user.n ? user : (struct bytes){0}, id};
+    struct acl_client client = {.username = user.n ? user : (struct bytes){0}, .id = id};
     agree(acl, &client, topic);
     acl_free(&acl);
     return 0;

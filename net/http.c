@@ -55,7 +55,8 @@ struct http_conn {
     struct buf body;
     struct buf out; /* LWS_PRE bytes, then what is to be written */
     char peer[ADDRESS_TEXT_MAX];
-    uint64_t tag; /* the handler's */
+    uint64_t tag;     /* the handler's */
+    uint64_t hold_ms; /* before its answer is written; 0: not any more */
 };
 
 struct http_server {
@@ -162,8 +163,24 @@ static int put_head(struct http_conn *c, const struct http_head *h, int64_t leng
 static void want_write(struct http_conn *c)
 {
     c->state = ANSWERING;
+    if (c->hold_ms) {
+        lws_set_timer_usecs(c->wsi, (lws_usec_t)c->hold_ms * LWS_US_PER_MS); /* then let_go() */
+        return;
+    }
     deadline(c, HTTP_WRITE_TIMEOUT_S);
     lws_callback_on_writable(c->wsi);
+}
+
+static void let_go(struct http_conn *c)
+{
+    c->hold_ms = 0;
+    want_write(c);
+}
+
+void http_hold(struct http_server *s, uint64_t id, uint64_t delay_ms)
+{
+    struct http_conn *c = find(s, id);
+    if (c) c->hold_ms = min_u64(delay_ms, HTTP_HOLD_MAX_MS);
 }
 
 void http_answer(struct http_server *s, uint64_t id, const struct http_head *head,
@@ -249,7 +266,7 @@ static int answered(struct http_conn *c)
 
 static int on_writable(struct http_conn *c)
 {
-    if (c->state != ANSWERING) return 0;
+    if (c->state != ANSWERING || c->hold_ms) return 0;
     uint32_t n = (uint32_t)min_u64(buf_len(&c->out), WRITE_AT_ONCE);
     if (n && lws_write(c->wsi, c->out.data + c->out.head, n, LWS_WRITE_HTTP) < (int)n) return -1;
     c->out.head += n;
@@ -490,6 +507,10 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_HTTP_WRITEABLE: return on_writable(c);
     case LWS_CALLBACK_TIMER:
         if (c == NULL) return lws_rx_flow_control(wsi, 1); /* the door opens again */
+        if (c->state == ANSWERING && c->hold_ms) {
+            let_go(c);
+            return 0;
+        }
         s->stats.late++;
         return -1;
     case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:

@@ -17,6 +17,7 @@ enum {
     HTTP_IDLE_TIMEOUT_S = 30,    /* between requests */
     HTTP_ANSWER_TIMEOUT_S = 60,  /* for the handler to give the answer, or its next piece */
     HTTP_WRITE_TIMEOUT_S = 30,   /* for a client to take a piece */
+    HTTP_HOLD_MAX_MS = 5000,     /* an answer that is to wait waits no longer */
     HTTP_PIECE_MAX = 4 << 20,    /* bytes of a piece */
     HTTP_FIELDS_MAX = 4,         /* headers of an answer beside the usual ones */
 };
@@ -103,6 +104,8 @@ void http_wake(struct http_server *s);
 /* The whole answer; body is copied.  An id that has gone is no error. */
 void http_answer(struct http_server *s, uint64_t id, const struct http_head *head,
                  struct bytes body);
+/* Before it: the answer is to wait so long, HTTP_HOLD_MAX_MS at most. */
+void http_hold(struct http_server *s, uint64_t id, uint64_t delay_ms);
 /* An answer in pieces: its head, then pieces, each after wanted() for the one before (the first at
  * once), of which the last may be empty.  Pieces are copied. */
 void http_begin(struct http_server *s, uint64_t id, const struct http_head *head);

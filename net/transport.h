@@ -8,7 +8,7 @@
 #include <sys/uio.h>
 
 /* Room that each read has at least.  A transport then keeps no bytes that no event tells of. */
-enum { TRANSPORT_READ_MIN = 16384 };
+enum { TRANSPORT_READ_MIN = 18 * 1024 };
 
 struct transport;
 

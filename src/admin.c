@@ -7,6 +7,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "core/acl.h"
+#include "net/address.h"
+#include "peers.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -209,6 +211,18 @@ static bool take_back(struct admin *a, struct call *c)
     return true;
 }
 
+/* failed_login_delay, as for MQTT: whoever guesses there has guessed here. */
+static void hold_back(struct call *c)
+{
+    struct admin *a = c->admin;
+    uint64_t net = address_net(c->peer);
+    if (a->conf->failed_login_delay_ms == 0 || net == ADDRESS_NET_NONE) return;
+    a->counts.delayed++;
+    http_hold(a->http, c->id,
+              peers_login_failed(shards_peers(a->shards), net, a->conf->failed_login_delay_ms,
+                                 clock_mono_ms()));
+}
+
 static void login_answered(struct admin *a, struct admin_task *t)
 {
     struct call *c = CONTAINER_OF(t, struct call, back);
@@ -218,6 +232,7 @@ static void login_answered(struct admin *a, struct admin_task *t)
     } else if (c->job.verdict == AUTH_WRONG) {
         log_printf(a->log, LOG_T_NOTICE, "Admin: login of '%s' from %s refused.", call_who(c),
                    c->peer);
+        hold_back(c);
         refuse(c, 401, "not-authorized", "the user name or password is wrong");
     } else {
         call_fail(c, 503, "busy", "logins are checked more slowly than they come");

@@ -41,6 +41,7 @@ struct admin_door {
 
 struct admin_counts {
     uint64_t requests, refused; /* refused: by guard, login or access list */
+    uint64_t delayed;           /* answers to wrong passwords */
 };
 
 struct admin {

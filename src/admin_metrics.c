@@ -110,12 +110,14 @@ static const struct figure figures[] = {
     SHELL(handshakes_failed, "TLS handshakes that failed."),
     SHELL(websockets_opened, "WebSockets that were opened."),
     SHELL(websockets_refused, "WebSocket handshakes that were refused."),
-    SHELL(frames_refused, "WebSockets that were ended for what they sent."),
+    SHELL(frames_refused,
+          "Connections that were ended for what they sent below MQTT, in WebSockets or TLS."),
     SHELL(http_served, "Files served over HTTP."),
     SHELL(http_refused, "Requests for files that got none."),
     SHELL(address_refused, "Connections above max_connections_per_address."),
     SHELL(address_rate_refused, "Connections above max_connect_rate_per_address."),
     SHELL(pending_refused, "Connections closed for max_pending_connections."),
+    SHELL(too_late, "Connections closed without CONNECT, by connect_timeout."),
     SHELL(connect_rate_pauses, "Times a listener waited for max_connect_rate."),
     SHELL(logins_delayed, "Answers to wrong passwords that waited."),
 };
@@ -300,6 +302,8 @@ static void put_process(struct buf *out, bool *torn, const struct admin *a)
             a->counts.requests);
     put_one(out, torn, "admin_refused_total", "counter",
             "Of those: refused for who asks, or from where.", a->counts.refused);
+    put_one(out, torn, "admin_logins_delayed_total", "counter",
+            "Answers of the admin listener to wrong passwords that waited.", a->counts.delayed);
     put_one(out, torn, "admin_connections", "gauge", "Connections to the admin listener.",
             http->connections);
     put_one(out, torn, "admin_connections_turned_off_total", "counter",
@@ -308,12 +312,32 @@ static void put_process(struct buf *out, bool *torn, const struct admin *a)
             "Connections to the admin listener that were too slow.", http->late);
 }
 
+/* When the listeners' own certificates end. */
+static void put_certificates(struct buf *out, bool *torn, const struct conf *conf)
+{
+    bool told = false;
+    for (size_t i = 0; i < conf->listener_count; i++) {
+        const struct conf_listener *l = &conf->listeners[i];
+        int64_t ends_s = l->tls && l->port ? tls_context_expires(l->tls) : INT64_MAX;
+        if (ends_s == INT64_MAX || ends_s < 0) continue;
+        if (!told)
+            put(out, torn,
+                "# HELP sluice_tls_cert_expiry_timestamp_seconds When a listener's certificate "
+                "ends, since 1970.\n# TYPE sluice_tls_cert_expiry_timestamp_seconds gauge\n");
+        told = true;
+        put(out, torn,
+            "sluice_tls_cert_expiry_timestamp_seconds{listener=\"%.60s%s%u\"} %" PRIi64 "\n",
+            l->address ? l->address : "", l->address ? ":" : "", l->port, ends_s);
+    }
+}
+
 static void write_metrics(struct call *c)
 {
     const struct admin_stats *g = c->state;
     struct buf out = {0};
     bool torn = false;
     put_process(&out, &torn, c->admin);
+    put_certificates(&out, &torn, c->admin->conf);
     for (size_t i = 0; i < ARRAY_LEN(figures); i++)
         put_figure(&out, &torn, &figures[i],
                    i == 0 || strcmp(figures[i].name, figures[i - 1].name) != 0, g);

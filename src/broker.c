@@ -29,6 +29,7 @@
 
 enum {
     MEMORY_CHECK_MS = 100,
+    TICKETS_MS = 3600 * 1000, /* a key of TLS session tickets is good for one to two of these */
     TRIM_MS = 10000,
     SOFT_SHARE = 8,   /* publishers wait when less than this share of memory_limit is left */
     SLACK_SHARE = 32, /* and no more when so much more is */
@@ -53,7 +54,7 @@ struct broker {
     struct sys *sys;
     struct watch *watch; /* or NULL */
     sigset_t signals;
-    uint64_t sys_due_ms;
+    uint64_t sys_due_ms, tickets_due_ms;
     enum core_pressure pressure;
     uint64_t trim_ms; /* not before */
     bool keeps;       /* there is a store on disk */
@@ -196,6 +197,10 @@ static int pid_write(struct broker *b)
 static int become_user(struct broker *b)
 {
     const char *name = conf_now(b)->user;
+    if (geteuid() == 0 && name == NULL)
+        log_line(b->log, LOG_T_WARNING,
+                 "Warning: this process stays root: name the user to become by 'user NAME' (or "
+                 "'user root', if that is meant).");
     if (name == NULL || geteuid() != 0 || strcmp(name, "root") == 0) return 0;
     errno = 0;
     const struct passwd *p = getpwnam(name);
@@ -334,7 +339,7 @@ static void configure_all(struct broker *b, struct configure_task **tasks, unsig
 
 static void reload_warn(void *ctx, const char *line)
 {
-    log_line(((struct broker *)ctx)->log, LOG_T_WARNING, line);
+    log_printf(((struct broker *)ctx)->log, LOG_T_WARNING, "Warning: %s", line);
 }
 
 static void reload_needs_restart(void *ctx, const char *directive)
@@ -432,11 +437,22 @@ static void check_memory(struct broker *b)
     log_line(b->log, level ? LOG_T_WARNING : LOG_T_NOTICE, lines[level]);
 }
 
+/* Contexts that a reload has replaced take no new clients. */
+static void rotate_tickets(struct broker *b, uint64_t now)
+{
+    const struct conf *conf = conf_now(b);
+    if (now < b->tickets_due_ms) return;
+    for (size_t i = 0; b->tickets_due_ms && i < conf->listener_count; i++)
+        if (conf->listeners[i].tls) tls_context_rotate(conf->listeners[i].tls);
+    b->tickets_due_ms = now + TICKETS_MS;
+}
+
 static void serve_time(struct broker *b)
 {
     uint64_t now = clock_mono_ms(), every = conf_now(b)->sys_interval_s * (uint64_t)1000;
     check_memory(b);
     watch_tick(b->watch, now);
+    rotate_tickets(b, now);
     if (every == 0 || now < b->sys_due_ms) return;
     struct sys_limits limits = {.dead_letters = conf_now(b)->alarm_dead_letters,
                                 .queue_age_s = conf_now(b)->alarm_queue_age_s};

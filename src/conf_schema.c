@@ -54,7 +54,8 @@ static const struct conf_directive schema[] = {
     {.name = "user",
      IN_CONF(user),
      .kind = CONF_TEXT,
-     .help = "When started as root: become this user after the ports are open. Default: stay."},
+     .help = "When started as root: become this user after the ports are open and certificates are "
+             "read. Default: stay, with a warning; `root`: without."},
     {.name = "pid_file",
      IN_CONF(pid_file),
      .kind = CONF_TEXT,
@@ -439,9 +440,10 @@ static const struct conf_directive schema[] = {
      .unit_ms = 1,
      .max = 60 * 1000,
      .initial = "0",
-     .help = "The answer to a wrong password comes so much later, and to each further one from the "
-             "same address within a minute after twice the time, up to half of connect_timeout. 0: "
-             "at once."},
+     .help =
+         "The answer to a wrong password comes so much later, and to each further one from the "
+         "same address within a minute after twice the time, up to half of connect_timeout, and "
+         "to 5 s on the admin listener. 0: at once."},
     {.name = "max_keepalive",
      IN_CORE(max_keepalive_s),
      RELOAD,

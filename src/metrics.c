@@ -106,6 +106,7 @@ FIGURE(refused_envelopes, in->stats.refused_envelopes)
 FIGURE(address_refused, in->shell.address_refused)
 FIGURE(address_rate_refused, in->shell.address_rate_refused)
 FIGURE(pending_refused, in->shell.pending_refused)
+FIGURE(too_late, in->shell.too_late)
 FIGURE(connect_rate_pauses, in->shell.connect_rate_pauses)
 FIGURE(logins_delayed, in->shell.logins_delayed)
 FIGURE(rate_pauses, in->stats.rate_pauses)
@@ -132,6 +133,7 @@ static const struct metrics_row own_rows[] = {
     {"refused/address_connections", address_refused, DECIMAL},
     {"refused/address_rate", address_rate_refused, DECIMAL},
     {"refused/pending", pending_refused, DECIMAL},
+    {"refused/connect_timeout", too_late, DECIMAL},
     {"slowed/connect_rate", connect_rate_pauses, DECIMAL},
     {"slowed/logins", logins_delayed, DECIMAL},
     {"slowed/rate", rate_pauses, DECIMAL},

@@ -358,8 +358,11 @@ static void wait_for_work(struct shard *s)
 
 static void deadlines_meet(struct shard *s, struct list *conns)
 {
-    while (first_deadline(conns) <= s->now_ms)
-        conn_free(CONTAINER_OF(conns->next, struct conn, link), E_EOF);
+    while (first_deadline(conns) <= s->now_ms) {
+        struct conn *c = CONTAINER_OF(conns->next, struct conn, link);
+        if (conns == &s->fresh) guard_too_late(c);
+        conn_free(c, E_EOF);
+    }
 }
 
 static void timers_due(struct shard *s)

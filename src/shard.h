@@ -26,10 +26,11 @@ struct shard_stats {
     uint64_t handshakes_failed; /* of TLS */
     uint64_t address_refused, address_rate_refused; /* their address has enough already */
     uint64_t pending_refused;                       /* closed to make room for one that is newer */
+    uint64_t too_late;                              /* closed without CONNECT, by connect_timeout */
     uint64_t connect_rate_pauses;                   /* of listening sockets */
     uint64_t logins_delayed;                        /* the answer to a wrong password waits */
     uint64_t websockets_opened, websockets_refused; /* opening handshakes */
-    uint64_t frames_refused;            /* WebSockets that were ended for what they sent */
+    uint64_t frames_refused;            /* connections that were ended for that: WebSockets, TLS */
     uint64_t http_served, http_refused; /* requests for files, and those that got none */
 };
 

@@ -128,6 +128,21 @@ void guard_pending_end(struct conn *c)
     atomic_fetch_sub_explicit(&c->shard->set->pending, 1, memory_order_relaxed);
 }
 
+void guard_too_late(struct conn *c)
+{
+    static const char *const missing[] = {[CONN_SPEAKS] = "no whole CONNECT has come",
+                                          [CONN_ANNOUNCED] = "no whole PROXY header has come",
+                                          [CONN_GREETS] = "the TLS handshake has not ended",
+                                          [CONN_ASKS] = "no whole HTTP request has come",
+                                          [CONN_ANSWERS] = "the HTTP answer was not taken"};
+    struct shard *s = c->shard;
+    s->stats.too_late++;
+    if (tell_now(s, &s->late_told_ms))
+        log_printf(s->set->log, LOG_T_NOTICE,
+                   "refused %s: %s in time (connect_timeout). Others are not logged for a minute.",
+                   c->peer, missing[c->begins]);
+}
+
 /* ---- a wrong password ---- */
 
 uint64_t guard_login_delay(struct shard *s, uint64_t net)

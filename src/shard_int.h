@@ -52,7 +52,7 @@ struct shard {
     uint64_t doors_open_ms; /* 0: they are open */
     int spare_fd;           /* given up to tell a client that there are none left */
     uint64_t connect_timeout_ms, failed_login_delay_ms;
-    uint64_t pending_told_ms;
+    uint64_t pending_told_ms, late_told_ms;
     uint32_t late_count;  /* answers that wait */
     struct timers timers; /* of doors, and of answers that wait */
     uint32_t websockets_headers_size;
@@ -115,6 +115,7 @@ void guard_came(struct door *d);
  * not any more. */
 void guard_pending_begin(struct conn *c);
 void guard_pending_end(struct conn *c);
+void guard_too_late(struct conn *c); /* its CONNECT has not come in time; it is about to be freed */
 /* How long the answer to a login from there, which was wrong, is to wait. */
 uint64_t guard_login_delay(struct shard *s, uint64_t net);
 

@@ -1,5 +1,6 @@
-/* A listener's TLS context: its certificate and key, whom it believes, which versions and ciphers
- * it speaks.  Built by the main thread; never changed afterwards: a reload builds a new one. */
+/* The TLS context of a listener, or of a client: its certificate and key, whom it believes, which
+ * versions and ciphers it speaks.  Built by the main thread; never changed afterwards: a reload
+ * builds a new one. */
 #include "tls_int.h"
 
 #include "base/mem.h"
@@ -186,8 +187,17 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *s
     return SSL_TLSEXT_ERR_NOACK;
 }
 
-/* What does not depend on options.  Tickets instead of a cache: nothing is shared, and the keys end
- * with the context, so that after a reload every client has to show its certificate anew. */
+/* OpenSSL turns it down with a warning only, and who asks again and again costs much. */
+static void note_renegotiation(const SSL *ssl, int where, int alert)
+{
+    struct tls *s = SSL_get_app_data(ssl);
+    if (where == SSL_CB_WRITE_ALERT && (alert & 255) == SSL_AD_NO_RENEGOTIATION)
+        s->renegotiates = true;
+}
+
+/* What does not depend on options.  Tickets (ticket.c) instead of a cache: nothing is kept, and the
+ * keys end with the context, so that after a reload every client has to show its certificate anew.
+ */
 static int set_up(SSL_CTX *ssl)
 {
     static const unsigned char ours[] = "sluice";
@@ -198,7 +208,9 @@ static int set_up(SSL_CTX *ssl)
     SSL_CTX_set_read_ahead(ssl, 0); /* tls_read() relies on it */
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_max_cert_list(ssl, CLIENT_CHAIN_MAX);
+    SSL_CTX_set_num_tickets(ssl, 1); /* OpenSSL makes two, for a client that comes twice at once */
     SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
+    SSL_CTX_set_info_callback(ssl, note_renegotiation);
     return SSL_CTX_set_session_id_context(ssl, ours, sizeof ours - 1) == 1 ? 0 : E_NOMEM;
 }
 
@@ -213,6 +225,7 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, struc
     int rc = c->ssl ? set_up(c->ssl) : E_NOMEM;
     int least = o->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION;
     if (rc == 0 && SSL_CTX_set_min_proto_version(c->ssl, least) != 1) rc = E_NOMEM;
+    if (rc == 0) rc = tls_take_tickets(c);
     if (rc == 0) rc = take_ciphers(c->ssl, o, e);
     if (rc == 0 && o->psks) rc = tls_take_psk(c->ssl, o, e);
     if (rc == 0 && o->certfile) rc = take_certificate(c->ssl, o, e);
@@ -227,12 +240,61 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, struc
     return rc;
 }
 
+static int take_servers(SSL_CTX *ssl, const struct tls_options *o, struct tls_error *e)
+{
+    int rc = 0;
+    if (o->cafile) rc = take_ca_file(ssl, o, e);
+    if (rc == 0 && o->capath) rc = take_ca_path(ssl, o, e);
+    if (rc == 0 && o->cafile == NULL && o->capath == NULL)
+        rc = SSL_CTX_set_default_verify_paths(ssl) == 1 ? 0 : E_NOMEM;
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+    return rc;
+}
+
+/* What a client shows; it may have nothing to show. */
+static int take_own(SSL_CTX *ssl, const struct tls_options *o, struct tls_error *e)
+{
+    if (o->certfile == NULL && o->keyfile == NULL) return 0;
+    if (o->keyfile == NULL)
+        return wrong(e, "keyfile", "certfile '%s' needs the keyfile that goes with it",
+                     o->certfile);
+    if (o->certfile == NULL)
+        return wrong(e, "certfile", "keyfile '%s' needs the certfile that goes with it",
+                     o->keyfile);
+    int rc = take_certificate(ssl, o, e);
+    return rc < 0 ? rc : take_key(ssl, o, e);
+}
+
+int tls_client_context_new(struct tls_context **out, const struct tls_options *o,
+                           struct tls_error *e)
+{
+    static const unsigned char protocols[] = "\4mqtt";
+    struct tls_context *c = mem_calloc(1, sizeof *c);
+    if (c == NULL) return E_NOMEM;
+    ERR_clear_error();
+    c->ssl = SSL_CTX_new(TLS_client_method());
+    int rc = c->ssl ? set_up(c->ssl) : E_NOMEM;
+    int least = o->only_13 ? TLS1_3_VERSION : TLS1_2_VERSION;
+    if (rc == 0 && SSL_CTX_set_min_proto_version(c->ssl, least) != 1) rc = E_NOMEM;
+    if (rc == 0 && SSL_CTX_set_alpn_protos(c->ssl, protocols, sizeof protocols - 1)) rc = E_NOMEM;
+    if (rc == 0) rc = take_ciphers(c->ssl, o, e);
+    if (rc == 0) rc = take_own(c->ssl, o, e);
+    if (rc == 0) rc = take_servers(c->ssl, o, e);
+    ERR_clear_error();
+    if (rc == 0)
+        *out = c;
+    else
+        tls_context_free(&c);
+    return rc;
+}
+
 void tls_context_free(struct tls_context **context)
 {
     struct tls_context *c = *context;
     if (c == NULL) return;
     *context = NULL;
     SSL_CTX_free(c->ssl);
+    tls_tickets_unref(c->tickets);
     mem_free(c);
 }
 

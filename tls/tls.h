@@ -1,5 +1,5 @@
-/* TLS for listeners, by OpenSSL: a context for each, and a transport over a socket that speaks it.
- * A context may be used by several threads at a time, a transport by one at a time. */
+/* TLS by OpenSSL, for listeners and for clients: a context for each, and a transport over a socket
+ * that speaks it.  A context may be used by several threads at a time, a transport by one. */
 #ifndef TLS_TLS_H
 #define TLS_TLS_H
 
@@ -42,11 +42,25 @@ MUST_USE int tls_context_new(struct tls_context **out, const struct tls_options 
                              struct tls_error *error);
 void tls_context_free(struct tls_context **context); /* its transports live on */
 
+/* A new key for session tickets, from time to time: those made since the last time are still
+ * good, older ones mean a whole handshake.  One thread at a time, beside handshakes. */
+void tls_context_rotate(struct tls_context *context);
+/* Of a client.  Of the options only cafile and capath (whom it believes; neither: whom the system
+ * believes), certfile and keyfile (what it shows, or NULL), ciphers, ciphers13 and only_13 are
+ * looked at.  E_INVALID, E_NOMEM. */
+MUST_USE int tls_client_context_new(struct tls_context **out, const struct tls_options *options,
+                                    struct tls_error *error);
+
 /* When the listener's own certificate ends, in seconds since 1970; INT64_MAX: nobody knows. */
 int64_t tls_context_expires(const struct tls_context *context);
 
 /* The server's side of TLS over fd, which it takes on success.  handshake() first.  E_NOMEM. */
 MUST_USE int tls_open(struct transport *out, const struct tls_context *context, int fd);
+
+/* The client's side, as above, to a host that has to prove this name or address; NULL: anyone whose
+ * certificate is believed.  E_NOMEM. */
+MUST_USE int tls_open_client(struct transport *out, const struct tls_context *context,
+                             const char *host, int fd);
 
 /* SHA-1 in base64, as the opening handshake of a WebSocket wants it: no secret hangs on it.
  * E_NOMEM. */

@@ -1,16 +1,21 @@
 /* The TLS transport: OpenSSL over a socket that never blocks.  Which event lets it go on is told by
- * the transport's flags.  No decrypted bytes are left inside: a read takes whole records, as its
- * buffer has room for them, and nothing is read ahead; so the socket's events tell all there is.
+ * the transport's flags.  OpenSSL reads ahead of a record, up to one more; but no whole record is
+ * left inside: a read goes on until there is none, and when its buffer has room for only what
+ * OpenSSL may have, no more is taken from the socket.  So the socket's events tell all there is.
  * Any thread that owns the transport. */
 #include "tls_int.h"
 
 #include "base/mem.h"
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
+#include <openssl/x509v3.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
-_Static_assert((int)TRANSPORT_READ_MIN >= SSL3_RT_MAX_PLAIN_LENGTH, "a record fits");
+_Static_assert((int)TRANSPORT_READ_MIN >= SSL3_RT_MAX_PACKET_SIZE + SSL3_ALIGN_PAYLOAD,
+               "what OpenSSL may have read fits");
 
 enum { USER_MAX = 65535 }; /* bytes of a user name in MQTT */
 
@@ -19,6 +24,7 @@ enum { USER_MAX = 65535 }; /* bytes of a user name in MQTT */
 static int tls_kept(struct tls *s, int result, int usual, bool *crossed)
 {
     int error = errno, why = SSL_get_error(s->ssl, result);
+    if (s->renegotiates) return s->failed = E_PROTOCOL;
     if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) {
         *crossed = why != usual;
         return E_AGAIN;
@@ -40,8 +46,9 @@ static int64_t tls_read(struct transport *t, void *to, size_t size)
     ASSERT(size >= TRANSPORT_READ_MIN);
     t->read_needs_write = false;
     if (s->failed) return s->ended ? tcp_transport.read(t, to, size) : s->failed;
-    while (size - got >= TRANSPORT_READ_MIN) {
+    for (;;) {
         size_t n;
+        s->enough = got && size - got < TRANSPORT_READ_MIN;
         ERR_clear_error();
         int rc = SSL_read_ex(s->ssl, (uint8_t *)to + got, size - got, &n);
         if (rc == 1) {
@@ -56,12 +63,16 @@ static int64_t tls_read(struct transport *t, void *to, size_t size)
     return (int64_t)got;
 }
 
-static int64_t tls_writev(struct transport *t, const struct iovec *parts, int count)
+/* Each record is a write of its own; what is more than one goes out together. */
+static void cork(const struct transport *t, int on)
+{
+    (void)setsockopt(t->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on); /* a failure costs speed only */
+}
+
+static int64_t write_records(struct transport *t, const struct iovec *parts, int count)
 {
     struct tls *s = t->state;
     size_t sent = 0;
-    t->write_needs_read = false;
-    if (s->failed) return E_IO;
     for (int i = 0; i < count; i++) {
         const uint8_t *p = parts[i].iov_base;
         for (size_t at = 0, n; at < parts[i].iov_len; at += n, sent += n) {
@@ -74,6 +85,20 @@ static int64_t tls_writev(struct transport *t, const struct iovec *parts, int co
         }
     }
     return (int64_t)sent;
+}
+
+static int64_t tls_writev(struct transport *t, const struct iovec *parts, int count)
+{
+    struct tls *s = t->state;
+    size_t size = 0;
+    t->write_needs_read = false;
+    if (s->failed) return E_IO;
+    for (int i = 0; i < count; i++) size += parts[i].iov_len;
+    bool several = size > SSL3_RT_MAX_PLAIN_LENGTH;
+    if (several) cork(t, 1);
+    int64_t n = write_records(t, parts, count);
+    if (several) cork(t, 0);
+    return n;
 }
 
 /* ---- the peer's name ---- */
@@ -135,6 +160,7 @@ static int tls_handshake(struct transport *t)
     ERR_clear_error();
     int rc = SSL_do_handshake(s->ssl);
     if (rc != 1) return tls_kept(s, rc, SSL_ERROR_WANT_READ, &t->read_needs_write);
+    SSL_set_read_ahead(s->ssl, 1); /* not before: what it had read would be told by no event */
     take_user(s);
     return 0;
 }
@@ -144,6 +170,7 @@ static void tls_explain(const struct transport *t, char *out, size_t room)
     const struct tls *s = t->state;
     long verdict = SSL_get_verify_result(s->ssl);
     const char *text = s->cause ? ERR_reason_error_string(s->cause) : strerror(s->error);
+    if (s->renegotiates) text = "a request for another TLS handshake, which is not done";
     if (verdict != X509_V_OK)
         snprintf(out, room, "%s (%s)", text ? text : "", X509_verify_cert_error_string(verdict));
     else
@@ -171,6 +198,7 @@ static void tls_close(struct transport *t)
     struct tls *s = t->state;
     say_goodbye(s);
     SSL_free(s->ssl);
+    tls_tickets_unref(s->tickets);
     mem_free(s->user);
     mem_free(s);
     t->state = NULL;
@@ -187,20 +215,73 @@ static const struct transport_ops tls_transport = {
     .explain = tls_explain,
 };
 
-int tls_open(struct transport *out, const struct tls_context *context, int fd)
+/* Before each use of the socket. */
+static long keep_back(BIO *bio, int what, const char *to, size_t size, int argi, long argl, int rc,
+                      size_t *done)
+{
+    const struct tls *s = (const void *)BIO_get_callback_arg(bio);
+    (void)to, (void)size, (void)argi, (void)argl, (void)done;
+    if (what != BIO_CB_READ || !s->enough) return rc;
+    BIO_set_retry_read(bio); /* as if nothing had come */
+    return -1;
+}
+
+static void tls_free(struct tls *s)
+{
+    SSL_free(s->ssl);
+    tls_tickets_unref(s->tickets);
+    mem_free(s);
+    ERR_clear_error();
+}
+
+/* Neither end's yet. */
+static struct tls *tls_new(const struct tls_context *context, int fd)
 {
     struct tls *s = mem_calloc(1, sizeof *s);
-    if (s == NULL) return E_NOMEM;
+    if (s == NULL) return NULL;
     s->wanted_user = context->user;
     s->psks = context->psks;
+    s->tickets = tls_tickets_ref(context->tickets);
     s->ssl = SSL_new(context->ssl);
     if (s->ssl == NULL || SSL_set_fd(s->ssl, fd) != 1 || SSL_set_app_data(s->ssl, s) != 1) {
-        SSL_free(s->ssl);
-        mem_free(s);
-        ERR_clear_error();
+        tls_free(s);
+        return NULL;
+    }
+    BIO *bio = SSL_get_rbio(s->ssl);
+    BIO_set_callback_ex(bio, keep_back);
+    BIO_set_callback_arg(bio, (char *)s);
+    return s;
+}
+
+int tls_open(struct transport *out, const struct tls_context *context, int fd)
+{
+    struct tls *s = tls_new(context, fd);
+    if (s == NULL) return E_NOMEM;
+    SSL_set_accept_state(s->ssl);
+    *out = (struct transport){.ops = &tls_transport, .fd = fd, .state = s};
+    return 0;
+}
+
+/* An address stands in another place of a certificate than a name, and is not told to the server
+ * (RFC 6066 section 3). */
+static bool want_host(SSL *ssl, const char *host)
+{
+    if (X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), host) == 1) return true;
+    ERR_clear_error();
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1;
+}
+
+int tls_open_client(struct transport *out, const struct tls_context *context, const char *host,
+                    int fd)
+{
+    struct tls *s = tls_new(context, fd);
+    if (s == NULL) return E_NOMEM;
+    if (host && !want_host(s->ssl, host)) {
+        tls_free(s);
         return E_NOMEM;
     }
-    SSL_set_accept_state(s->ssl);
+    SSL_set_connect_state(s->ssl);
     *out = (struct transport){.ops = &tls_transport, .fd = fd, .state = s};
     return 0;
 }

@@ -24,7 +24,9 @@ static struct bytes name_of(const char *username)
 static struct acl_client client_of(const struct cconn *c)
 {
     const struct session *s = c->session;
-    return (struct acl_client){name_of(c->username), bytes_of(s->client_id, s->client_id_len)};
+    return (struct acl_client){.username = name_of(c->username),
+                               .id = bytes_of(s->client_id, s->client_id_len),
+                               .mount = bytes_str(c->listener->mount_point)};
 }
 
 /* Where a verdict on this topic is or will be; NULL: it is not remembered. */
@@ -82,7 +84,7 @@ bool access_may_use(const struct cconn *c, struct bytes filter, enum acl_feature
 bool access_may_will(const struct core *core, struct bytes client_id, const struct will *w)
 {
     const struct acl *acl = access_list_of(core, w->listener);
-    struct acl_client client = {name_of(w->username), client_id};
+    struct acl_client client = {.username = name_of(w->username), .id = client_id};
     return acl == NULL || acl_may(acl, &client, w->topic, ACL_WRITE);
 }
 
@@ -91,7 +93,7 @@ bool access_may_retained(const struct core *core, const struct blob *b)
     struct msg_from who = msg_publisher(b);
     const struct core_config *cfg = &core->cfg;
     if (!cfg->check_retain_source || who.client_id.n == 0) return true; /* 0: the broker's own */
-    struct acl_client client = {who.username, who.client_id};
+    struct acl_client client = {.username = who.username, .id = who.client_id};
     for (uint32_t i = 0; i < (cfg->listener_acls ? cfg->listener_count : 1); i++) {
         const struct acl *acl = access_list_of(core, (uint16_t)i);
         if (acl == NULL || acl_may(acl, &client, msg_topic(b), ACL_WRITE)) return true;

@@ -10,7 +10,8 @@
  * with commas, together with read and write perhaps.
  *
  * In a client's own list a `deny` that matches decides, then anything that allows; if neither does,
- * the patterns are asked in the same way; if those say nothing, the answer is no. */
+ * the patterns are asked in the same way; if those say nothing, the answer is no, but for the
+ * topics of response.h. */
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -18,6 +19,7 @@
 #include "base/mem.h"
 #include "base/ptrmap.h"
 #include "core/acl.h"
+#include "core/response.h"
 #include "mqtt/topic.h"
 
 struct acl_rule {
@@ -372,7 +374,8 @@ bool acl_may(const struct acl *a, const struct acl_client *client, struct bytes 
     const struct acl_rules *own = rules_of(a, client);
     if (own && any_matches(own->denies, client, topic, 0)) return false;
     if (own && any_matches(own->allows, client, topic, access)) return true;
-    return patterns_may(a, client, topic, access);
+    if (patterns_may(a, client, topic, access)) return true;
+    return response_may(client, topic, access) && !pattern_denies(a, client, topic);
 }
 
 bool acl_may_use(const struct acl *a, const struct acl_client *client, struct bytes filter,

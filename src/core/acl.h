@@ -16,6 +16,7 @@ enum acl_feature { ACL_FILTER = 4, ACL_REPLAY = 8, ACL_QUEUE = 16, ACL_DEAD = 32
 struct acl_client {
     struct bytes username; /* p is NULL: anonymous */
     struct bytes id;
+    struct bytes mount; /* what its listener puts before all topics; n is 0: nothing */
 };
 
 struct acl_error {

@@ -4,6 +4,7 @@
 #include "core/core_int.h"
 #include "core/envelope.h"
 #include "core/journal.h"
+#include "core/response.h"
 #include "core/retained.h"
 
 enum { CLIENT_ID_MAX = 65535, ASSIGNED_RANDOM = 26 };
@@ -34,7 +35,7 @@ int conn_refuse(struct cconn *c, const struct mqtt_connect *m, uint8_t reason, c
                                 d));
     core->stats.connections_refused++;
     if (core->cfg.connection_messages)
-        core_log(core, LOG_T_NOTICE, "refused %s as %.*s: %s.", c->peer,
+        core_log(core, LOG_T_NOTICE, "refused %s%s%.*s: %s.", c->peer, m->client_id.n ? " as " : "",
                  (int)min_u64(m->client_id.n, 100),
                  m->client_id.n ? (const char *)m->client_id.p : "",
                  why ? why : mqtt_reason_name(reason));
@@ -263,6 +264,20 @@ static int open_session(struct cconn *c, struct entry *e, struct session **out, 
     return rc;
 }
 
+/* Only who asks is told [MQTT-3.1.2-28]. */
+static bool asks_response(const struct mqtt_connect *m)
+{
+    return m->version == MQTT_V5 && mqtt_has(&m->props, MQTT_P_REQUEST_RESPONSE) &&
+           m->props.request_response;
+}
+
+static uint8_t *response_props(const struct entry *e, uint8_t *p)
+{
+    uint8_t room[RESPONSE_PREFIX_MAX];
+    struct bytes prefix = response_prefix(room, e->id);
+    return prefix.n ? mqtt_put_prop_bytes(p, MQTT_P_RESPONSE_INFO, prefix) : p;
+}
+
 static uint8_t *accept_props(const struct cconn *c, const struct entry *e, uint8_t *p)
 {
     const struct core_config *cfg = &c->core->cfg;
@@ -279,7 +294,7 @@ static uint8_t *accept_props(const struct cconn *c, const struct entry *e, uint8
     if (cfg->max_inflight_messages)
         p = mqtt_put_prop_u16(p, MQTT_P_RECEIVE_MAX, cfg->max_inflight_messages);
     if (c->listener->max_qos < 2) p = mqtt_put_prop_u8(p, MQTT_P_MAX_QOS, c->listener->max_qos);
-    return p;
+    return asks_response(&e->m) ? response_props(e, p) : p;
 }
 
 static void adopt_limits(struct cconn *c, struct entry *e)
@@ -404,6 +419,7 @@ static int accept_client(struct cconn *c, struct entry *e)
     s->version = e->m.version;
     session_set_will(s, will);
     size_t room = 64 + e->id.n + login_props_size(c);
+    if (asks_response(&e->m)) room += RESPONSE_PREFIX_MAX;
     uint8_t *props = core_scratch(core, SCRATCH_REPLY, room);
     uint8_t *d = props ? conn_reserve(c, MQTT_SMALL_MAX + room) : NULL;
     session_attach(s, c);

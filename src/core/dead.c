@@ -5,6 +5,7 @@
 #include "core/dead_read.h"
 #include "core/journal.h"
 #include "core/mailbox.h"
+#include "core/wish.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,23 +34,6 @@ const char *dead_reason_name(enum dead_reason reason)
 bool dead_wanted(const struct core *core, struct bytes topic)
 {
     return core->cfg.dead_letter && !bytes_starts(topic, "$dead/");
-}
-
-/* One level of a topic: what would be none of its own is percent-encoded. */
-static uint8_t *put_level(uint8_t *d, struct bytes text)
-{
-    static const char digits[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < text.n; i++) {
-        uint8_t c = text.p[i];
-        if (c == '/' || c == '+' || c == '#' || c == '%') {
-            *d++ = '%';
-            *d++ = (uint8_t)digits[c >> 4];
-            *d++ = (uint8_t)digits[c & 15];
-        } else {
-            *d++ = c;
-        }
-    }
-    return d;
 }
 
 static uint8_t *put(uint8_t *d, const char *key, struct bytes value)
@@ -254,7 +238,7 @@ int dead_publish(struct core *core, const struct dead_letter *l, uint64_t *seq)
     if (start == NULL) return E_NOMEM;
     uint8_t *d = put_mem(start, bytes_str("$dead/"));
     d = put_u8(put_mem(d, bytes_str(dead_reason_name(l->reason))), '/');
-    d = put_mem(put_u8(put_level(d, l->source), '/'), from->topic);
+    d = put_mem(put_u8(wish_encode_level(d, l->source), '/'), from->topic);
     struct pub p = {.topic = bytes_of(start, (size_t)(d - start)),
                     .payload = from->payload,
                     .created_ms = core->wall_ms,

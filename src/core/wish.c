@@ -154,3 +154,19 @@ int wish_decode(struct bytes text, uint8_t *d, struct bytes *out)
     *out = bytes_of(start, (size_t)(d - start));
     return bytes_is_utf8(*out) ? 0 : E_MALFORMED;
 }
+
+uint8_t *wish_encode_level(uint8_t *d, struct bytes text)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < text.n; i++) {
+        uint8_t c = text.p[i];
+        if (c == '/' || c == '+' || c == '#' || c == '%') {
+            *d++ = '%';
+            *d++ = (uint8_t)digits[c >> 4];
+            *d++ = (uint8_t)digits[c & 15];
+        } else {
+            *d++ = c;
+        }
+    }
+    return d;
+}

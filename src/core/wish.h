@@ -41,6 +41,10 @@ bool wish_is_empty(const struct wish *w);
  * bytes that have to be escaped. */
 MUST_USE int wish_decode(struct bytes text, uint8_t *d, struct bytes *out);
 
+/* One level of a topic out of any text: what would be none of its own is percent-encoded.  d has
+ * room for three times as much. */
+uint8_t *wish_encode_level(uint8_t *d, struct bytes text);
+
 /* As the journal and mail have it: for each part one byte of kind, u32 length, text.  The size of
  * nothing is 0. */
 size_t wish_size(const struct wish *w);

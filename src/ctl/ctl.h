@@ -51,6 +51,8 @@ int ctl_history_read(const struct ctl *ctl);
 /* With options of its own: all words behind the verb. */
 int ctl_passwd(unsigned count, char **words);
 int ctl_filter(unsigned count, char **words);
+int ctl_pub(bool json, unsigned count, char **words);
+int ctl_sub(bool json, unsigned count, char **words);
 int ctl_filter_bench(const char *filters); /* how many; NULL: a row of sizes */
 
 /* "sluicectl: ..." on stderr; returns code. */

@@ -1,7 +1,6 @@
 /* sluicectl, the operator's tool: its command line and the table of its verbs.  One thread. */
 #include "ctl.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { WORDS_MAX = 8 }; /* of a command: the verb's and its operands */
@@ -154,7 +153,7 @@ static const struct verb verbs[] = {
 };
 
 /* What the tool will have, so that nobody looks for a typing mistake. */
-static const char *const later_verbs[] = {"pub", "sub", "bench"};
+static const char *const later_verbs[] = {"bench"};
 
 struct command {
     struct ctl ctl;
@@ -162,17 +161,6 @@ struct command {
     unsigned count, options; /* options: given ones, enum option */
     bool help, version;
 };
-
-int ctl_fail(int code, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    fputs("sluicectl: ", stderr);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
-    va_end(args);
-    return code;
-}
 
 static void print_help(void)
 {
@@ -199,6 +187,10 @@ static void print_help(void)
          "      Say what is asked of a message, and by what such a filter is found among many.\n"
          "  filter bench [FILTERS]\n"
          "      Measure how fast filters are found on this machine; the goals stand beside it.\n"
+         "  pub -t TOPIC -m TEXT ...\n"
+         "      Publish, with mosquitto_pub's options and more: sluicectl pub --help.\n"
+         "  sub -t TOPIC ...\n"
+         "      Subscribe, with mosquitto_sub's options and more: sluicectl sub --help.\n"
          "\n"
          "      --url URL      the broker's admin listener; default http://127.0.0.1:9883\n"
          "      --socket PATH  the same by a unix socket\n"
@@ -349,12 +341,40 @@ static const struct verb *find_verb(const struct command *c, int *code)
     return NULL;
 }
 
+/* Verbs that speak MQTT have options of their own, with letters that others have as well.  Whether
+ * it is one of them. */
+static bool run_mqtt(int argc, char **argv, int *code)
+{
+    bool json = false, asks = false;
+    int at = 1;
+    for (; at < argc && argv[at][0] == '-'; at++) {
+        bool has_value = strcmp(argv[at], "--url") == 0 || strcmp(argv[at], "--socket") == 0;
+        json = json || strcmp(argv[at], "--json") == 0;
+        asks = asks || has_value;
+        at += has_value;
+    }
+    if (at >= argc) return false;
+    bool is_pub = strcmp(argv[at], "pub") == 0;
+    if (!is_pub && strcmp(argv[at], "sub") != 0) return false;
+    unsigned count = (unsigned)(argc - at - 1);
+    if (asks)
+        *code = ctl_fail(CTL_USAGE,
+                         "%s speaks MQTT: -h, -p and --unix say where the broker is, not "
+                         "--url and --socket",
+                         argv[at]);
+    else
+        *code = is_pub ? ctl_pub(json, count, argv + at + 1) : ctl_sub(json, count, argv + at + 1);
+    return true;
+}
+
 int main(int argc, char **argv)
 {
+    int code;
+    if (run_mqtt(argc, argv, &code)) return code;
     if (argc > 1 && strcmp(argv[1], "passwd") == 0) return ctl_passwd((unsigned)argc - 2, argv + 2);
     if (argc > 1 && strcmp(argv[1], "filter") == 0) return ctl_filter((unsigned)argc - 2, argv + 2);
     struct command c = {0};
-    int code = read_command(&c, argc, argv);
+    code = read_command(&c, argc, argv);
     if (code) return code;
     if (c.help) {
         print_help();

@@ -175,7 +175,9 @@ class Broker:
         """Starts and waits until all ports take connections; a lost race for a port is tried again."""
         for attempt in range(STARTS):
             port = steady_port if "{data}" in (self.template or "") else free_port
-            self.ports = [port() for _ in range(self.port_count)]
+            self.ports = []
+            while len(self.ports) < self.port_count:  # the kernel may give the same one twice
+                self.ports += {port()} - set(self.ports)
             self.spawn()
             if self.wait_listening():
                 return self

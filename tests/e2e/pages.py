@@ -30,8 +30,9 @@ class PageCase(BrokerCase):
     def shell(self, command):
         """What it prints, on both channels."""
         command = re.sub(r"^(mosquitto_\w+)", rf"\1 -p {self.broker.port}", command)
+        command = re.sub(r"\b(sluicectl (?:pub|sub))\b", rf"\1 -p {self.broker.port}", command)
         url = f" --url http://127.0.0.1:{self.broker.ports[1]}" if len(self.broker.ports) > 1 else ""
-        asks = not re.match(r"sluicectl (filter|passwd)\b", command)
+        asks = not re.match(r"sluicectl (filter|passwd|pub|sub)\b", command)
         command = command.replace("sluicectl", os.environ["SLUICECTL"] + (url if asks else ""))
         done = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               timeout=60, check=False)

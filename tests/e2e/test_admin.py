@@ -642,6 +642,42 @@ class Users(unittest.TestCase):
             broker.signal(signal.SIGHUP)
             until(lambda: ask(port, "/api/v1/clients", headers=bob).status == 200, "no list")
 
+    def test_a_wrong_password_waits(self):
+        """failed_login_delay, longer each time, also for who guesses by MQTT; a right one is answered meanwhile."""
+        with Broker(self.config() + "failed_login_delay 400ms\n", ports=2) as broker:
+            port, wrong = broker.ports[1], basic("bob", "x")
+
+            def lasts(headers, status):
+                began = time.monotonic()
+                self.assertEqual(ask(port, "/api/v1/status", headers=headers).status, status)
+                return time.monotonic() - began + 0.01  # the broker counts in milliseconds
+
+            self.assertGreaterEqual(lasts(wrong, 401), 0.4)
+            with wire.Raw(broker.port) as raw:
+                self.assertEqual(raw.connect("x", user="bob", password="y").code, 0x87)
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                waits = pool.submit(lasts, wrong, 401)
+                while not waits.done():
+                    lasts(basic("bob", "b"), 200)
+                self.assertGreaterEqual(waits.result(), 1.6)
+            found = metrics(ask(port, "/metrics", headers=basic("bob", "b")).body.decode())
+            self.assertEqual(found["sluice_admin_logins_delayed_total"], 2)
+
+    def test_a_stop_while_an_answer_waits(self):
+        """Is not held up, and nor is a client that goes."""
+        with Broker(self.config() + "failed_login_delay 60s\n", ports=2) as broker:
+            waiting = []
+            for _ in range(4):
+                sock = socket.create_connection(("127.0.0.1", broker.ports[1]))
+                sock.sendall(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: " +
+                             basic("bob", "x")["Authorization"].encode() + b"\r\n\r\n")
+                waiting.append(sock)
+            broker.wait_log("Admin: login of 'bob' from .* refused", 4)
+            for sock in waiting[:2]:
+                sock.close()
+        for sock in waiting[2:]:
+            sock.close()
+
     def test_many_logins_at_a_time(self):
         """None is lost, and clients are served meanwhile."""
         with Broker(self.config("max_connections 40\n"), ports=2) as broker:
@@ -665,6 +701,8 @@ class Tls(unittest.TestCase):
         with Broker(OPEN + more, ports=2) as broker:
             port = broker.ports[1]
             broker.wait_log(rf"Admin listener: https://127\.0\.0\.1:{port}/")
+            end = subprocess.run(["openssl", "x509", "-noout", "-enddate", "-in", f"{folder}/server.crt"], check=True,
+                                 timeout=60, stdout=subprocess.PIPE, text=True).stdout.strip().split("=")[1]
             context = ssl.create_default_context(cafile=f"{folder}/ca.crt")
             context.check_hostname = False
             for host in ("localhost", "broker.example"):
@@ -672,9 +710,11 @@ class Tls(unittest.TestCase):
                 for path in ("/api/v1/status", "/api/v1/clients", "/metrics"):
                     connection.request("GET", path, headers={"Host": host, "Origin": f"https://{host}"})
                     answer = connection.getresponse()
-                    answer.read()
+                    body = answer.read()
                     self.assertEqual(answer.status, 200)
                 connection.close()
+                name = f'sluice_tls_cert_expiry_timestamp_seconds{{listener="127.0.0.1:{port}"}}'
+                self.assertEqual(metrics(body.decode())[name], ssl.cert_time_to_seconds(end))
             self.assertFalse((raw_http(port, b"GET /livez HTTP/1.0\r\n\r\n") or b"").startswith(b"HTTP/1.1 200"))
             old = ssl.create_default_context(cafile=f"{folder}/ca.crt")
             old.minimum_version = ssl.TLSVersion.TLSv1

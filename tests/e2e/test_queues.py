@@ -15,7 +15,7 @@ class Tutorial(PageCase):
 
     def test_every_command(self):
         """In memory."""
-        self.run_page("5-queues.md", 23)
+        self.run_page("5-queues.md", 26)
 
 
 class Pipeline(BrokerCase):

@@ -1,16 +1,21 @@
 """Under a service manager: what it is told (sd_notify), its watchdog, and the unit for systemd."""
 import os
+import pwd
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
 import unittest
 
-from broker import SLUICE, WAIT_S, Broker, main, sanitized_environment, until
+import wire
+from broker import SLUICE, WAIT_S, Broker, free_port, main, run_sluice, sanitized_environment, until
 
-UNIT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../packaging/sluice.service")
+HERE = os.path.dirname(os.path.abspath(__file__))
+UNIT = os.path.join(HERE, "../../packaging/sluice.service")
+MAKE = os.path.join(HERE, "../../certs/make.sh")
 
 
 class Manager:
@@ -100,6 +105,66 @@ class Notify(unittest.TestCase):
         for wrong in ("", "@", "/", "relative", "/nowhere/x", "/" + "x" * 200, "vsock:2:1"):
             with Broker(environment={"NOTIFY_SOCKET": wrong, "WATCHDOG_USEC": "x"}) as broker:
                 broker.wait_log("running")
+
+
+class Privileges(unittest.TestCase):
+    """user: what is given up, and what still works then.  Who is not root has nothing to give up."""
+
+    root = os.geteuid() == 0
+
+    def ids(self, broker):
+        """Real, effective, saved and file system ids of user and group, the other groups, and the umask."""
+        with open(f"/proc/{broker.pid}/status", encoding="ascii") as file:
+            fields = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+        return set(fields["Uid"].split()), set(fields["Gid"].split()), set(fields["Groups"].split()), fields["Umask"]
+
+    def test_another_user(self):
+        """After the ports are open and the key is read; the store is that user's; SIGHUP goes on, or says why not."""
+        nobody = pwd.getpwnam("nobody")
+        config = ("listener {0} 127.0.0.1\nallow_anonymous true\ncertfile {dir}/server.crt\nkeyfile {dir}/server.key\n"
+                  "persistence true\npersistence_location {data}\nuser nobody\n")
+        broker = Broker(config, probe=[])
+        subprocess.run(["sh", MAKE, broker.dir], check=True, timeout=60, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        os.chmod(broker.path("server.crt"), 0o644)
+        os.chmod(broker.path("server.key"), 0o600)
+        os.chmod(broker.dir, 0o711)
+        if self.root:
+            os.chown(broker.data, nobody.pw_uid, nobody.pw_gid)
+        with broker:
+            broker.wait_log("running, ")
+            users, groups, others, umask = self.ids(broker)
+            self.assertEqual(umask, "0077")
+            if self.root:
+                self.assertEqual((users, groups), ({str(nobody.pw_uid)}, {str(nobody.pw_gid)}))
+                self.assertLessEqual(others, {str(nobody.pw_gid)})
+                self.assertEqual(os.stat(os.path.join(broker.data, "mosquitto.db")).st_uid, nobody.pw_uid)
+            broker.signal(signal.SIGHUP)
+            broker.wait_log(r"the old configuration stays in force\. .*server\.key' cannot be opened" if self.root
+                            else "Configuration reloaded")
+            context = ssl.create_default_context(cafile=broker.path("ca.crt"))
+            with context.wrap_socket(socket.create_connection(("127.0.0.1", broker.port)),
+                                     server_hostname="localhost") as sock:
+                sock.sendall(wire.connect("x"))
+                self.assertEqual(sock.recv(4)[0], wire.CONNACK << 4)
+
+    def test_a_user_that_is_not_there(self):
+        """The start fails: it does not go on as root."""
+        with tempfile.TemporaryDirectory() as folder:
+            name = os.path.join(folder, "conf")
+            with open(name, "w", encoding="utf-8") as file:
+                file.write(f"listener {free_port()} 127.0.0.1\nuser no-such-user\nsys_interval 0\n")
+            if self.root:
+                done = run_sluice("-c", name, folder=folder)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("there is no user 'no-such-user'", done.stderr)
+
+    def test_root_is_warned_of(self):
+        """Unless it is meant."""
+        for line, count in (("", 1), ("user root\n", 0)):
+            with Broker(extra=line) as broker:
+                broker.wait_log("running, ")
+                self.assertEqual(broker.log().count("Warning: this process stays root"), count if self.root else 0)
 
 
 @unittest.skipUnless(shutil.which("systemd-analyze"), "there is no systemd here")

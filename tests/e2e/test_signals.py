@@ -107,6 +107,8 @@ class Reload(unittest.TestCase):
             until(lambda: self.code(broker) == 0, "newcomers are let in")
             with wire.Raw(broker.port) as raw:
                 self.assertIn(wire.u32_property(0x27, 5000), raw.connect("x").properties)
+            self.reload(broker, ANYBODY + "autosave_interval 5\n", "Configuration reloaded")
+            broker.wait_log(r"Warning: \S+sluice\.conf:\d+: 'autosave_interval' is ignored")
 
     def test_bad(self):
         """The old one stays, and the log says what is wrong where."""

@@ -29,7 +29,7 @@ TOPICS = {
 OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
     "refused/proxy_header", "refused/tls_handshake", "refused/websocket_handshake", "refused/websocket_frame",
     "refused/http_request", "refused/envelopes", "refused/address_connections",
-    "refused/address_rate", "refused/pending", "slowed/connect_rate", "slowed/logins", "slowed/rate",
+    "refused/address_rate", "refused/pending", "refused/connect_timeout", "slowed/connect_rate", "slowed/logins", "slowed/rate",
     "websockets/opened", "http/served", "logins/ended",
     "filters/matched", "filters/missed", "filters/errors", "filters/json_bad",
     "filters/json_large", "memory/refused", "memory/dropped")}

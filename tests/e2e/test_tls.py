@@ -202,6 +202,20 @@ class Clients(BrokerCase):
                 self.assertEqual(sub.message().payload, payload[i:])
             thread.join()
 
+    def test_a_message_of_several_records_does_not_wait(self):
+        """They go out together; the last one does not wait for more, which takes the kernel 200 ms."""
+        payload = os.urandom(40 * 1024 + 1)
+        with Tls(self.tls) as raw:
+            raw.connected("several")
+            raw.subscribe("several")
+            times = []
+            for _ in range(9):
+                began = time.monotonic()
+                raw.publish("several", payload)
+                self.assertEqual(raw.message().payload, payload)
+                times.append(time.monotonic() - began)
+            self.assertLess(sorted(times)[4], 0.2)
+
     def test_single_bytes(self):
         """Each in a record of its own."""
         with Tls(self.tls) as raw:
@@ -249,10 +263,10 @@ class Clients(BrokerCase):
         publish(self.listed, *args, *shown("client"))
         self.broker.wait_log(r"u'CN=client,O=sluice'")
 
-    def s_client(self, port, *args):
-        """What `openssl s_client` says; it leaves at once."""
+    def s_client(self, port, *args, text=""):
+        """What `openssl s_client` says to that input; it leaves at its end."""
         done = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-CAfile", cert("ca.crt"),
-                               *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               *args], input=text.encode(), stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=WAIT_S, check=False)
         return done.returncode, done.stdout.decode(errors="replace")
 
@@ -269,6 +283,11 @@ class Clients(BrokerCase):
         self.assertNotEqual(self.s_client(self.tls, "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")[0], 0)
         self.assertNotEqual(self.s_client(self.new, "-tls1_2")[0], 0)
         self.assertIn("CN = sluice CA", self.s_client(self.strict)[1].split("Acceptable client certificate")[1])
+
+    def test_renegotiation(self):
+        """Refused, said in the log, and the end of that connection."""
+        self.s_client(self.tls, "-tls1_2", text="R\n")
+        self.broker.wait_log("refused .*: it sent a request for another TLS handshake, which is not done")
 
     def test_a_listener_that_wants_a_user_name(self):
         """CONNACK reaches the client over TLS too, then the end in order."""

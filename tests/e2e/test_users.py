@@ -90,6 +90,10 @@ class Logins(UsersCase):
                 raw.expect_closed()
             broker.wait_log(rf"\d+: Client <unknown> \[{peer}\] disconnected, not authorised\.\n")
             broker.wait_log(rf"refused {peer} as x: wrong user name or password\.")
+            with wire.Raw(broker.port) as raw:
+                peer = re.escape(raw.peer_text())
+                self.assertEqual(raw.connect("").code, 0x87)
+            broker.wait_log(rf"refused {peer}: the listener requires a user name \(allow_anonymous false\)\.")
             self.assertNotIn("hunter2", broker.log())
 
     def test_anonymous_beside_users(self):

@@ -4,6 +4,7 @@
  *
  *   nomem                 on 1, 2 and 3 shards, with clients at different places
  *   nomem --disk          the same on a disk, with a crash, and what nomem_disk.c does
+ *   nomem --queues        what nomem_queues.c does
  *   nomem --pressure N    many failures in one run, N runs
  *   nomem --only N        the Nth alone, on 2 shards */
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "tests/sim/nomem_disk.h"
+#include "tests/sim/nomem_queues.h"
 #include "tests/sim/peer.h"
 
 enum { PEERS = 8, NS_MAX = 100000, RUN_SECONDS = 20 /* one run takes milliseconds */ };
@@ -272,6 +274,7 @@ int main(int argc, char **argv)
         run_one(current, &ok);
         return !ok;
     }
+    if (argc == 2 && strcmp(argv[1], "--queues") == 0) return nomem_queues() != 0;
     bool disk = argc == 2 && strcmp(argv[1], "--disk") == 0;
     long bad = disk ? nomem_disk() : 0;
     for (size_t i = 0; i < ARRAY_LEN(setups); i += disk ? 2 : 1) { /* a disk doubles the work */

@@ -95,11 +95,11 @@ void peer_drop(struct peer *p)
     p->conn = NULL;
 }
 
-static void answer(struct peer *p, unsigned type, uint16_t packet_id)
+static void answer(struct peer *p, unsigned type, uint16_t packet_id, uint8_t reason)
 {
     uint8_t d[MQTT_ACK_MAX];
-    put(p, d,
-        mqtt_ack_encode(d, p->version, type, packet_id, 0, (struct bytes){0}, (struct bytes){0}));
+    struct bytes none = {0};
+    put(p, d, mqtt_ack_encode(d, p->version, type, packet_id, reason, none, none));
 }
 
 static void on_publish(struct peer *p, const struct mqtt_frame *f, struct bytes body)
@@ -109,8 +109,10 @@ static void on_publish(struct peer *p, const struct mqtt_frame *f, struct bytes 
     size_t n = min_u64(m.topic.n, sizeof p->last_topic - 1);
     memcpy(p->last_topic, m.topic.p, n);
     p->last_topic[n] = 0;
-    if (m.payload.n == 1) p->letters |= 1u << (m.payload.p[0] - 'a') % 32;
-    if (m.qos) answer(p, m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, m.packet_id);
+    uint32_t letter = m.payload.n == 1 ? 1u << (m.payload.p[0] - 'a') % 32 : 0;
+    p->letters |= letter;
+    uint8_t reason = m.qos == 1 && letter & p->rejects ? MQTT_PAYLOAD_FORMAT_INVALID : 0;
+    if (m.qos) answer(p, m.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, m.packet_id, reason);
 }
 
 static bool read_one(struct peer *p)
@@ -124,7 +126,7 @@ static bool read_one(struct peer *p)
     if (f.type == MQTT_PUBLISH) on_publish(p, &f, body);
     if ((f.type == MQTT_PUBREC || f.type == MQTT_PUBREL) &&
         mqtt_ack_decode(p->version, f.type, body, &a) == 0)
-        answer(p, f.type == MQTT_PUBREC ? MQTT_PUBREL : MQTT_PUBCOMP, a.packet_id);
+        answer(p, f.type == MQTT_PUBREC ? MQTT_PUBREL : MQTT_PUBCOMP, a.packet_id, 0);
     world_consume(p->conn, f.head_len + f.body_len);
     return true;
 }

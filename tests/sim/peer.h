@@ -14,6 +14,7 @@ struct peer {
     unsigned got[16];    /* packets received, by type */
     char last_topic[64]; /* of the last PUBLISH */
     uint32_t letters;    /* payloads of one byte that came: bit 0 is 'a' */
+    uint32_t rejects;    /* those of QoS 1 that it answers with 0x99 (MQTT 5) */
 };
 
 struct peer_connect {

@@ -1,8 +1,9 @@
 /* Work queues against a model of them (CONTRACT section 5): publishers, consumers that acknowledge,
- * refuse, stall and vanish, a broker that crashes, and one who reads all dead letters.  What must
- * hold: a message that was acknowledged to its publisher is in the end with a consumer who has
- * acknowledged it, or a dead letter, and not both; nobody gets one that another holds; the attempts
- * are right; of a key one is under way, and they come in order.
+ * refuse, stall and vanish, a broker that crashes, and one who reads all dead letters; some
+ * messages are delayed, or expire, or are one too many.  What must hold: a message that was
+ * acknowledged to its publisher is in the end with a consumer who has acknowledged it, or a dead
+ * letter, and not both; nobody gets one that another holds; the attempts are right; of a key one is
+ * under way, and they come in order.
  *
  *   simq [--seed N] [--seeds COUNT] [--disk] [--verbose] */
 #include <stdio.h>
@@ -24,6 +25,9 @@ enum {
     DELIVERIES_MAX = 3,
     HELD_MAX = 32,
     KEYED = 1, /* the queue with queue_order key */
+    BOUND = 6, /* messages of the other one, perhaps */
+    EXPIRY_S = 2,
+    DELAY_MAX_MS = 6000,
 };
 
 struct message {
@@ -38,6 +42,8 @@ struct message {
     int holder; /* -1: nobody */
     uint16_t held_pid;
     uint64_t held_first, held_last; /* between them it came to the holder */
+    uint64_t not_before;            /* it was to be delivered later */
+    bool expires;
     bool seen;
 };
 
@@ -57,6 +63,7 @@ struct client {
 
 struct run {
     struct world *world;
+    bool bounded; /* the queue without keys: what is one too many dies */
     bool replays; /* who reads dead letters does it as a replay of their list */
     bool begun;
     unsigned letter_epoch; /* of the last one that it had */
@@ -112,6 +119,7 @@ static void model_delivered(struct run *r, struct client *c, unsigned id, unsign
 {
     struct message *m = &r->messages[id];
     uint64_t now = world_now(r->world);
+    if (now < m->not_before) FAIL(r, "message %u comes before its time", id);
     if (m->safe_done || (m->done && m->epoch_done == r->epoch && !m->either))
         FAIL(r, "message %u comes again after it was acknowledged", id);
     if (m->safe_dead || (m->dead && m->epoch_dead == r->epoch))
@@ -153,6 +161,10 @@ static void model_dead(struct run *r, unsigned id, struct bytes reason)
     SAY(r, "message %u is dead: %.*s", id, (int)reason.n, (const char *)reason.p);
     if (bytes_eq(reason, bytes_str("attempts")) && most < DELIVERIES_MAX)
         FAIL(r, "message %u is dead after %u attempts", id, most);
+    if (bytes_eq(reason, bytes_str("expired")) && !m->expires)
+        FAIL(r, "message %u has expired, and had no time", id);
+    if (bytes_eq(reason, bytes_str("overflow")) && !(m->queue != KEYED && r->bounded))
+        FAIL(r, "message %u was one too many for a queue with room", id);
     if (bytes_eq(reason, bytes_str("rejected")) && !m->rejected)
         FAIL(r, "message %u is dead, and nobody has rejected it", id);
     if (m->safe_done || (m->done && m->epoch_done == r->epoch && !m->either))
@@ -249,6 +261,20 @@ static void client_lost(struct run *r, struct client *c)
     c->conn = NULL;
 }
 
+/* Some of the queue without keys come later, or are good for a short time. */
+static uint8_t *put_times(struct run *r, struct message *m, uint8_t *p)
+{
+    char text[24];
+    unsigned dice = (unsigned)rng_below(&r->rng, 10);
+    if (m->queue == KEYED || dice > 1) return p;
+    m->expires = dice == 0;
+    if (m->expires) return p;
+    uint64_t delay_ms = 1 + rng_below(&r->rng, DELAY_MAX_MS);
+    m->not_before = world_now(r->world) + delay_ms;
+    snprintf(text, sizeof text, "%llums", (unsigned long long)delay_ms);
+    return mqtt_put_prop_user(p, bytes_str("sluice-delay"), bytes_str(text));
+}
+
 static void publish(struct run *r, struct client *c, unsigned queue)
 {
     uint8_t d[256], props[64], *p = props;
@@ -259,12 +285,13 @@ static void publish(struct run *r, struct client *c, unsigned queue)
     m->key = queue == KEYED ? (unsigned)rng_below(&r->rng, KEYS + 1) : 0;
     key[0] = (char)('a' + m->key);
     if (m->key) p = mqtt_put_prop_user(p, bytes_str("sluice-key"), bytes_str(key));
+    p = put_times(r, m, p);
     snprintf(topic, sizeof topic, "t%u/x", queue);
     snprintf(payload, sizeof payload, "%u", r->count);
     struct mqtt_publish_out o = {.topic = bytes_str(topic),
                                  .payload = bytes_str(payload),
                                  .props = bytes_of(props, (size_t)(p - props)),
-                                 .expiry_s = MQTT_NO_EXPIRY,
+                                 .expiry_s = m->expires ? EXPIRY_S : MQTT_NO_EXPIRY,
                                  .qos = 1,
                                  .packet_id = ++c->next_pid};
     c->held[c->held_count].pid = o.packet_id;
@@ -506,6 +533,7 @@ static void finish(struct run *r)
     r->ending = true;
     for (unsigned i = 0; i < CLIENTS; i++) client_up(r, &r->clients[i]);
     uint64_t left = 1;
+    pass(r, DELAY_MAX_MS + 1000);
     for (int round = 0; round < 500 && left && !r->failed; round++) {
         pass(r, 1000);
         for (unsigned i = PUBLISHERS; i < CLIENTS - 1; i++)
@@ -561,6 +589,8 @@ static bool run_one(uint64_t seed, bool disk, bool verbose)
         queues[i].set.by_key = i == KEYED;
         queues[i].set.round_robin = rng_below(&r->rng, 2);
     }
+    r->bounded = rng_below(&r->rng, 3) == 0;
+    if (r->bounded) queues[!KEYED].set.max_messages = BOUND;
     world_defaults(&cfg);
     cfg.queues = queues;
     cfg.queue_count = ARRAY_LEN(queues);

@@ -160,7 +160,7 @@ static void ask(const char *text, const struct question *q, size_t count)
 {
     struct acl *acl = compiled(text);
     for (size_t i = 0; i < count; i++) {
-        struct acl_client client = {name_of(q[i].user), bytes_str(q[i].id)};
+        struct acl_client client = {.username = name_of(q[i].user), .id = bytes_str(q[i].id)};
         char got[3], *d = got;
         if (acl_may(acl, &client, bytes_str(q[i].topic), ACL_READ)) *d++ = 'r';
         if (acl_may(acl, &client, bytes_str(q[i].topic), ACL_WRITE)) *d++ = 'w';
@@ -241,6 +241,39 @@ static void patterns_stand_for_the_client(void **state)
     ASK("pattern a/%/%%\npattern b/%x\n", {NULL, "c", "a/%/%%", "rw"}, {NULL, "c", "b/%x", "rw"});
 }
 
+/* What no line says: answers (response.h). */
+static void answers_reach_who_has_asked(void **state)
+{
+    (void)state;
+    const char *const lists[] = {"", "user bob\ntopic a\n", "pattern read x/%c\n"};
+    for (size_t i = 0; i < ARRAY_LEN(lists); i++)
+        ASK(lists[i], {NULL, "c", "$response/c/1", "r"}, {"bob", "c", "$response/c/1", "rw"},
+            {"bob", "d", "$response/c/1", "w"}, {NULL, "d", "$response/c/1", ""},
+            {NULL, "c", "$response/c", ""}, {NULL, "c", "$response/cc/1", ""},
+            {NULL, "c", "response/c/1", ""}, {NULL, "a/+#%", "$response/a%2F%2B%23%25/", "r"},
+            {NULL, "a/b", "$response/a/b/", ""}, {NULL, "+", "$response/c/1", ""});
+    ASK("user bob\ntopic deny $response/#\n", {"bob", "c", "$response/c/1", ""},
+        {"eve", "c", "$response/c/1", "rw"});
+    ASK("pattern deny $response/c/#\n", {"bob", "c", "$response/c/1", ""},
+        {"bob", "d", "$response/d/1", "rw"});
+    ASK("pattern deny $response/#\nuser bob\ntopic read $response/all/#\n",
+        {"bob", "c", "$response/all/1", "r"}, {"bob", "c", "$response/c/1", ""});
+}
+
+static void behind_a_mount_point_answers_have_it_too(void **state)
+{
+    (void)state;
+    struct acl *acl = compiled("");
+    struct acl_client client = {
+        .username = bytes_str("bob"), .id = bytes_str("c"), .mount = bytes_str("m/")};
+    assert_true(acl_may(acl, &client, bytes_str("m/$response/c/1"), ACL_READ));
+    assert_true(acl_may(acl, &client, bytes_str("m/$response/d/1"), ACL_WRITE));
+    assert_false(acl_may(acl, &client, bytes_str("m/$response/d/1"), ACL_READ));
+    assert_false(acl_may(acl, &client, bytes_str("$response/c/1"), ACL_READ));
+    assert_false(acl_may(acl, &client, bytes_str("m"), ACL_READ));
+    acl_free(&acl);
+}
+
 static void who_is_called_like_a_wildcard_has_no_patterns(void **state)
 {
     (void)state;
@@ -307,7 +340,7 @@ static void a_filter_wholly_under_a_deny_is_known(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct acl *acl = compiled(table[i].text);
-        struct acl_client client = {name_of(table[i].user), bytes_str("c")};
+        struct acl_client client = {.username = name_of(table[i].user), .id = bytes_str("c")};
         if (acl_denies_filter(acl, &client, bytes_str(table[i].filter)) != table[i].denied)
             fail_msg("%s: %s", table[i].text, table[i].filter);
         acl_free(&acl);
@@ -384,6 +417,8 @@ int main(void)
         cmocka_unit_test(rights_add_up),
         cmocka_unit_test(filters_match_as_those_of_subscriptions),
         cmocka_unit_test(patterns_stand_for_the_client),
+        cmocka_unit_test(answers_reach_who_has_asked),
+        cmocka_unit_test(behind_a_mount_point_answers_have_it_too),
         cmocka_unit_test(who_is_called_like_a_wildcard_has_no_patterns),
         cmocka_unit_test(a_slash_in_a_name_reaches_nowhere),
         cmocka_unit_test(a_client_called_SYS_does_not_get_there),

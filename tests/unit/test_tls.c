@@ -190,7 +190,8 @@ static void old_versions_are_refused(void **state)
     assert_string_equal(SSL_get_version(p.client), "TLSv1.2");
     assert_int_equal(SSL_renegotiate(p.client), 1); /* which we do not do */
     (void)SSL_do_handshake(p.client);
-    assert_int_equal(our_read(&p), E_AGAIN);
+    assert_int_equal(our_read(&p), E_PROTOCOL);
+    assert_string_equal(explained(&p), "a request for another TLS handshake, which is not done");
     pair_free(&p);
 
     struct tls_options o = plain_options();
@@ -363,10 +364,10 @@ static void a_read_leaves_nothing_inside(void **state)
     struct pair p = connected(plain_options());
     int big = 1 << 20;
     setsockopt(p.client_fd, SOL_SOCKET, SO_SNDBUF, &big, sizeof big);
-    uint8_t *record = mem_calloc(1, TRANSPORT_READ_MIN);
+    uint8_t *record = mem_calloc(1, SSL3_RT_MAX_PLAIN_LENGTH);
     size_t sent = 0, got = 0;
     for (size_t i = 0; i < RECORDS; i++) {
-        int n = i % 3 ? (int)TRANSPORT_READ_MIN : 700;
+        int n = i % 3 ? SSL3_RT_MAX_PLAIN_LENGTH : 700;
         assert_int_equal(SSL_write(p.client, record, n), n);
         sent += (size_t)n;
     }
@@ -380,6 +381,26 @@ static void a_read_leaves_nothing_inside(void **state)
     }
     assert_int_equal(got, sent);
     mem_free(record);
+    pair_free(&p);
+}
+
+/* A client of TLS 1.3 may speak as soon as it has said Finished: an event has to tell of that. */
+static void what_comes_with_the_handshake_stays_in_the_socket(void **state)
+{
+    (void)state;
+    char byte;
+    struct pair p = pair_new(plain_options());
+    int theirs = 0, rc = E_AGAIN;
+    for (int i = 0; i < TURNS && theirs != 1; i++) {
+        theirs = SSL_do_handshake(p.client);
+        if (theirs != 1) rc = p.ours.ops->handshake(&p.ours);
+    }
+    assert_int_equal(rc, E_AGAIN);
+    assert_int_equal(SSL_write(p.client, "hello", 5), 5);
+    assert_int_equal(p.ours.ops->handshake(&p.ours), 0);
+    assert_int_equal(recv(p.ours.fd, &byte, 1, MSG_PEEK), 1);
+    assert_int_equal(our_read(&p), 5);
+    assert_memory_equal(input, "hello", 5);
     pair_free(&p);
 }
 
@@ -626,6 +647,7 @@ int main(void)
         cmocka_unit_test(writes_of_one_byte),
         cmocka_unit_test(a_large_message_goes_out_in_parts),
         cmocka_unit_test(a_read_leaves_nothing_inside),
+        cmocka_unit_test(what_comes_with_the_handshake_stays_in_the_socket),
         cmocka_unit_test(an_end_in_order),
         cmocka_unit_test(an_end_out_of_order),
         cmocka_unit_test(an_idle_client_is_small),

@@ -116,15 +116,13 @@ struct pair {
     int client_fd;
 };
 
-static inline struct pair pair_new(struct tls_options o)
+static inline struct pair pair_of(const struct tls_context *c)
 {
     int fds[2], small = 4096;
     struct pair p = {0};
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
     for (int i = 0; i < 2; i++) setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-    struct tls_context *c = context_of(o);
     assert_int_equal(tls_open(&p.ours, c, fds[0]), 0);
-    tls_context_free(&c); /* the transport has its share */
     p.client_context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_mode(p.client_context,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
@@ -134,6 +132,14 @@ static inline struct pair pair_new(struct tls_options o)
     p.client_fd = fds[1];
     SSL_set_fd(p.client, p.client_fd);
     SSL_set_connect_state(p.client);
+    return p;
+}
+
+static inline struct pair pair_new(struct tls_options o)
+{
+    struct tls_context *c = context_of(o);
+    struct pair p = pair_of(c);
+    tls_context_free(&c); /* the transport has its share */
     return p;
 }
 
