@@ -22,5 +22,7 @@ enum { MEM_FAIL_NONE = -1, MEM_FAIL_ALL = -2 };
 /* Test hook, this thread only: the allocation after `countdown` more fails, once; or one of the
  * above.  Returns whether the previous order has fired. */
 bool mem_fail_after(long countdown);
+/* For allocators upon this one, at each of their allocations: whether it is to fail. */
+bool mem_fails_now(void);
 
 #endif

@@ -205,10 +205,10 @@ static void say_range(struct writer *w, struct range_of r)
 static struct filter_value value_of(const struct pred *p)
 {
     switch (p->type) {
-    case FILTER_INT: return value_int((int32_t)(uint32_t)p->asked);
-    case FILTER_BOOL: return value_bool(p->asked != 0);
-    case FILTER_DECIMAL: return value_decimal(number_of_key(p->asked));
-    default: return value_string(bytes_of(p->data, p->n));
+    case FILTER_INT: return value_int((int32_t)(uint32_t)p->words[0]);
+    case FILTER_BOOL: return value_bool(p->words[0] != 0);
+    case FILTER_DECIMAL: return value_decimal(number_of_key(p->words[0]));
+    default: return value_string(pred_text(p));
     }
 }
 
@@ -239,7 +239,7 @@ static void say_pred(struct writer *w, const struct pred *p, bool negated)
     case PRED_RANGE: say_range(w, pred_range(p)); return;
     case PRED_LIKE:
         say(w, negated ? " NOT LIKE " : " LIKE ");
-        say_quoted(w, bytes_of(p->data, p->n), '\'');
+        say_quoted(w, pred_text(p), '\'');
         return;
     case PRED_IN:
         say(w, negated ? " NOT IN (" : " IN (");
@@ -302,7 +302,7 @@ static void say_key(struct writer *w, const struct filter_store *s, uint64_t ste
         bool head = key.kind == BY_HEAD;
         say_attr(w, key.attr->tree, key.attr->tree->root);
         say(w, head ? " begins with " : " ends with ");
-        say_quoted(w, bytes_of(p->data + (head ? 0 : p->n - n), n), '\'');
+        say_quoted(w, bytes_of(pred_text(p).p + (head ? 0 : p->n - n), n), '\'');
     } else {
         say_pred(w, p, step_negated(step));
     }

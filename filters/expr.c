@@ -1,5 +1,4 @@
 /* Compiled filters: each there once, however many use it; and asked.  See form.h. */
-#include "base/mem.h"
 #include "filters/form.h"
 
 static uint64_t expr_hash(const void *elem, uint64_t seed)
@@ -31,11 +30,11 @@ struct filter_expr *expr_keep(struct filter_store *s, const struct filter_expr *
             steps_drop(s, draft);
             return filter_expr_ref(e);
         }
-    e = mem_alloc(expr_size(draft));
+    e = pool_alloc(&s->pool, expr_size(draft));
     if (e) memcpy(e, draft, expr_size(draft));
     if (e == NULL || ptrmap_put(&s->exprs, e, hash) < 0) {
         steps_drop(s, draft);
-        mem_free(e);
+        pool_free(&s->pool, e, expr_size(draft));
         return NULL;
     }
     s->stats.expr_count++;
@@ -56,7 +55,7 @@ void filter_expr_unref(struct filter_store *s, struct filter_expr *e)
     s->stats.expr_count--;
     s->stats.bytes -= expr_size(e);
     steps_drop(s, e);
-    mem_free(e);
+    pool_free(&s->pool, e, expr_size(e));
 }
 
 enum filter_result expr_run(struct run *r, const struct filter_expr *e)

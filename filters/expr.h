@@ -3,6 +3,7 @@
 #ifndef FILTERS_EXPR_H
 #define FILTERS_EXPR_H
 
+#include "base/pool.h"
 #include "base/ptrmap.h"
 #include "filters/eval.h"
 #include "filters/value.h"
@@ -170,6 +171,7 @@ enum { NAME_SHAPES = 128 };
 struct filter_store {
     struct filter_settings settings;
     struct filter_stats stats;
+    struct pool pool;             /* predicates, expressions, and what sets have of them */
     uint64_t seed;                /* of every hash */
     uint64_t epoch;               /* of the event at hand */
     bool scanned;                 /* its attributes have been looked through */

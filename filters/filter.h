@@ -55,14 +55,16 @@ const char *filter_fault_name(enum filter_fault fault);
 /* ---- the store ---- */
 
 struct filter_settings {
-    uint32_t json_bytes; /* a payload above it is not read as JSON: its paths are missing */
-    uint32_t json_depth; /* nor is one that is nested deeper, at most FILTER_JSON_DEPTH_MAX */
-    uint64_t seed;       /* of hashes: not to be guessed by whoever writes filters */
+    uint32_t json_bytes;  /* a payload above it is not read as JSON: its paths are missing */
+    uint32_t json_depth;  /* nor is one that is nested deeper, at most FILTER_JSON_DEPTH_MAX */
+    uint32_t json_values; /* nor one with more elements and members: it takes memory for each */
+    uint64_t seed;        /* of hashes: not to be guessed by whoever writes filters */
 };
 
 enum { FILTER_JSON_DEPTH_MAX = 512 };
 
-#define FILTER_SETTINGS_DEFAULT ((struct filter_settings){.json_bytes = 1 << 20, .json_depth = 64})
+#define FILTER_SETTINGS_DEFAULT                                                                    \
+    ((struct filter_settings){.json_bytes = 1 << 20, .json_depth = 64, .json_values = 1 << 16})
 
 /* NULL without memory. */
 MUST_USE struct filter_store *filter_store_new(const struct filter_settings *settings);
@@ -73,7 +75,7 @@ void filter_store_free(struct filter_store **store);
 struct filter_stats {
     uint64_t json_read;       /* payloads and envelopes read */
     uint64_t json_bad;        /* of them: no JSON, or too deep; their paths are missing */
-    uint64_t json_large;      /* not read: longer than json_bytes */
+    uint64_t json_large;      /* not read: longer than json_bytes, more than json_values */
     uint64_t short_of_memory; /* an evaluation that could not go on: counts as an error too */
     uint64_t expr_count;      /* compiled expressions now, those that mean the same counted once */
     uint64_t bytes;           /* their memory, without tables and the allocator's own */

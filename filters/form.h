@@ -95,17 +95,35 @@ struct in_item {
     struct bytes text;         /* as a String */
 };
 
+/* There are many of them: 16 bytes, and what kind it is says what follows.
+ *
+ *   EXISTS, TRUTH             nothing
+ *   EQUAL                     the text; of another type than String, bits of the value
+ *   RANGE                     struct range_of
+ *   IN                        struct in_item, n times
+ *   LIKE                      the pattern, behind the memo unless it is plain
+ *   EXPR                      the memo, struct filter_tree * */
 struct pred {
     uint32_t refs;
-    uint8_t kind;
-    uint8_t type;      /* PRED_EQUAL: of the value */
-    uint8_t plain;     /* PRED_LIKE: a text, a % and a text at most, without anything else */
-    int8_t answer;     /* memo of what is costly: of the event `asked` */
-    uint64_t asked;    /* or, PRED_EQUAL of another type than String: bits of the value */
+    uint8_t kind : 5, type : 2; /* enum pred_kind; PRED_EQUAL: type of the value */
+    uint8_t plain : 1; /* PRED_LIKE: a text, a % and a text at most, without anything else */
+    int8_t answer;     /* memo of what is costly: of the event words[0] */
+    uint16_t n;        /* bytes of text or pattern; PRED_IN: items */
     struct attr *attr; /* PRED_EXPR: one that has to be there, or NULL */
-    uint32_t n;        /* bytes of data; PRED_IN: items */
-    uint8_t data[];    /* text, pattern; struct range_of, in_items, struct filter_tree * */
+    uint64_t words[];
 };
+_Static_assert(sizeof(struct pred) == 16, "predicates are small");
+_Static_assert(FILTER_TEXT_MAX <= UINT16_MAX, "pred.n has 16 bits");
+
+static inline bool pred_has_memo(const struct pred *p)
+{
+    return p->kind == PRED_EXPR || (p->kind == PRED_LIKE && !p->plain);
+}
+/* PRED_EQUAL of a String; PRED_LIKE. */
+static inline struct bytes pred_text(const struct pred *p)
+{
+    return bytes_of(p->words + pred_has_memo(p), p->n);
+}
 
 struct range_of {
     uint64_t low, high; /* number_key(), both included; low > high: nothing is in it */
@@ -113,20 +131,16 @@ struct range_of {
 
 static inline struct range_of pred_range(const struct pred *p)
 {
-    struct range_of r;
-    memcpy(&r, p->data, sizeof r);
-    return r;
+    return (struct range_of){p->words[0], p->words[1]};
 }
 static inline struct filter_tree *pred_tree(const struct pred *p)
 {
-    struct filter_tree *t;
-    memcpy(&t, p->data, sizeof t);
-    return t;
+    return (struct filter_tree *)(uintptr_t)p->words[1];
 }
 static inline struct in_item pred_item(const struct pred *p, uint32_t i)
 {
     struct in_item item;
-    memcpy(&item, p->data + i * sizeof item, sizeof item);
+    memcpy(&item, (const uint8_t *)p->words + i * sizeof item, sizeof item);
     return item;
 }
 

@@ -53,15 +53,35 @@ static void list_remove(struct spot *n, uint32_t at)
 
 /* ---- bunches ---- */
 
-static int bunch_add(index_ref *ref, index_ref seat)
+static size_t bunch_size(uint32_t cap) { return sizeof(struct bunch) + cap * sizeof(index_ref); }
+
+static void bunch_free(struct index *x, struct bunch *b)
+{
+    pool_free(&x->store->pool, b, bunch_size(b->cap));
+}
+
+/* For one more than the old one holds; NULL: no memory, and the old one is as it was. */
+static struct bunch *bunch_larger(struct index *x, struct bunch *old)
+{
+    uint32_t cap = old ? old->cap + 2 : 2; /* there are many small ones */
+    struct bunch *b = pool_alloc(&x->store->pool, bunch_size(cap));
+    if (b == NULL) return NULL;
+    b->count = 0;
+    if (old) {
+        memcpy(b, old, bunch_size(old->cap));
+        bunch_free(x, old);
+    }
+    b->cap = cap;
+    return b;
+}
+
+static int bunch_add(struct index *x, index_ref *ref, index_ref seat)
 {
     bool alone = ref_kind(*ref) == REF_SEAT;
     struct bunch *b = alone ? NULL : ref_bunch(*ref);
     if (b == NULL || b->count == b->cap) {
-        uint32_t cap = b ? b->cap + 2 : 2; /* there are many small ones */
-        b = mem_realloc(b, sizeof *b + cap * sizeof b->list[0]);
+        b = bunch_larger(x, b);
         if (b == NULL) return E_NOMEM;
-        b->cap = cap;
         if (alone) {
             b->count = 1;
             b->list[0] = *ref;
@@ -74,7 +94,7 @@ static int bunch_add(index_ref *ref, index_ref seat)
 }
 
 /* The last but one goes: the bunch becomes the seat that is left. */
-static void bunch_remove(index_ref *ref, uint32_t at)
+static void bunch_remove(struct index *x, index_ref *ref, uint32_t at)
 {
     struct bunch *b = ref_bunch(*ref);
     b->list[at] = b->list[--b->count];
@@ -82,7 +102,7 @@ static void bunch_remove(index_ref *ref, uint32_t at)
     if (b->count > 1) return;
     *seat_at(b->list[0]) = 0;
     *ref = b->list[0];
-    mem_free(b);
+    bunch_free(x, b);
 }
 
 static uint32_t ref_total(index_ref ref)
@@ -204,7 +224,7 @@ static struct spot *bunch_split(struct index *x, index_ref *ref, uint8_t depth)
     memcpy(list, b->list, b->count * sizeof *list);
     n->list = list;
     n->count = n->cap = n->total = b->count;
-    mem_free(b);
+    bunch_free(x, b);
     *ref = (uintptr_t)n | REF_SPOT; /* what follows may move the slot */
     spread(x, n);
     return n;
@@ -220,7 +240,7 @@ static int ref_add(struct index *x, index_ref *ref, index_ref seat, uint8_t dept
     }
     if (ref_kind(*ref) == REF_SPOT) return spot_add(x, ref_spot(*ref), seat);
     if (*ref) {
-        int rc = bunch_add(ref, seat);
+        int rc = bunch_add(x, ref, seat);
         if (rc < 0) return rc;
     } else {
         *ref = seat;
@@ -238,7 +258,7 @@ static bool ref_remove(struct index *x, index_ref *ref, index_ref seat)
     struct set_entry *e = seat_entry(seat);
     if (ref_kind(*ref) == REF_SEAT) return false;
     if (ref_kind(*ref) == REF_BUNCH) {
-        bunch_remove(ref, *seat_at(seat));
+        bunch_remove(x, ref, *seat_at(seat));
         return true;
     }
     struct spot *n = ref_spot(*ref);
@@ -323,20 +343,30 @@ static void seat_remove(struct index *x, struct set_entry *e, uint32_t no)
     below_remove(x, x->root, &k, seat_of(e, no));
 }
 
+static size_t many_size(uint32_t count)
+{
+    return sizeof(struct set_many) + count * sizeof(uint32_t);
+}
+
+static void many_free(struct index *x, struct set_entry *e)
+{
+    pool_free(&x->store->pool, e->u.many, many_size(e->u.many->count));
+    e->u.many = NULL;
+}
+
 static int many_add(struct index *x, struct set_entry *e)
 {
     uint32_t count = seats_of(x, e->expr);
     bool always = count == 0;
     count += always;
-    struct set_many *m = mem_alloc(sizeof *m + count * sizeof m->at[0]);
+    struct set_many *m = pool_alloc(&x->store->pool, many_size(count));
     if (m == NULL) return E_NOMEM;
     *m = (struct set_many){.count = count, .always = always};
     e->u.many = m;
     for (uint32_t no = 0; no < count; no++) {
         if (seat_add(x, e, no) == 0) continue;
         while (no--) seat_remove(x, e, no);
-        mem_free(m);
-        e->u.many = NULL;
+        many_free(x, e);
         return E_NOMEM;
     }
     return 0;
@@ -381,7 +411,7 @@ void index_remove(struct index *x, struct set_entry *e)
         spot_remove(x, x->root, e);
     } else {
         for (uint32_t no = e->u.many->count; no-- > 0;) seat_remove(x, e, no);
-        mem_free(e->u.many);
+        many_free(x, e);
     }
     entry_unindexed(e);
 }

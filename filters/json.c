@@ -1,26 +1,34 @@
 /* Payloads as JSON, read once an event and only if an expression asks.  Jansson reads and checks
- * them (UTF-8, duplicates); depth and size are bounded here before. */
+ * them (UTF-8, duplicates); size, depth and how many values there are is bounded here before, as it
+ * takes memory and time for each. */
 #include <jansson.h>
 
 #include "filters/expr.h"
 
-/* Brackets outside of strings; what is no JSON is found out later. */
-static bool too_deep(struct bytes t, uint32_t max)
+struct extent {
+    uint32_t depth, values;
+};
+
+/* Brackets, and what begins an element or a member, outside of strings; up to just beyond the
+ * limits.  What is no JSON is found out later. */
+static struct extent measure(struct bytes t, uint32_t depth_max, uint32_t values_max)
 {
+    struct extent e = {0, 1};
     uint32_t depth = 0;
     bool string = false;
-    for (size_t i = 0; i < t.n; i++) {
+    for (size_t i = 0; i < t.n && e.depth <= depth_max && e.values <= values_max; i++) {
         uint8_t c = t.p[i];
-        if (c == '"')
-            string = !string;
-        else if (string)
+        bool opens = c == '{' || c == '[';
+        if (c == '"') string = !string;
+        if (string) {
             i += c == '\\';
-        else if ((c == '{' || c == '[') && ++depth > max)
-            return true;
-        else if ((c == '}' || c == ']') && depth)
-            depth--;
+            continue;
+        }
+        if ((c == '}' || c == ']') && depth) depth--;
+        if (opens) e.depth = (uint32_t)max_u64(e.depth, ++depth);
+        e.values += opens || c == ',';
     }
-    return false;
+    return e;
 }
 
 void json_forget(struct filter_store *s)
@@ -35,15 +43,21 @@ struct json_t *json_of_event(struct filter_store *s, struct filter_event *event)
     struct bytes t = event->payload;
     if (s->json_tried || t.p == NULL) return s->json;
     s->json_tried = true;
-    if (t.n > s->settings.json_bytes) {
+    struct extent e = {0};
+    if (t.n <= s->settings.json_bytes)
+        e = measure(t, s->settings.json_depth, s->settings.json_values);
+    if (t.n > s->settings.json_bytes || e.values > s->settings.json_values) {
         s->stats.json_large++;
         return NULL;
     }
-    s->stats.json_read++;
+    /* Numbers of any length are JSON, and so is a NUL in a text. */
+    enum {
+        FLAGS = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL
+    };
     json_error_t why;
-    if (!too_deep(t, s->settings.json_depth))
-        s->json =
-            json_loadb((const char *)t.p, t.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    s->stats.json_read++;
+    if (e.depth <= s->settings.json_depth)
+        s->json = json_loadb((const char *)t.p, t.n, FLAGS, &why);
     if (s->json == NULL) s->stats.json_bad++;
     return s->json;
 }

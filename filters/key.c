@@ -13,34 +13,36 @@ static int affix_class(size_t n)
     return class;
 }
 
+static bool is_special(uint8_t c) { return c == '%' || c == '_' || c == '\\'; }
+
 /* How many bytes the pattern begins or ends with that are just themselves. */
-static size_t head_length(const struct pred *p)
+static size_t head_length(struct bytes pattern)
 {
     size_t n = 0;
-    while (n < p->n && p->data[n] != '%' && p->data[n] != '_' && p->data[n] != '\\') n++;
+    while (n < pattern.n && !is_special(pattern.p[n])) n++;
     return n;
 }
 
-static size_t tail_length(const struct pred *p)
+static size_t tail_length(struct bytes pattern)
 {
     size_t n = 0;
-    while (n < p->n && p->data[p->n - n - 1] != '%' && p->data[p->n - n - 1] != '_' &&
-           p->data[p->n - n - 1] != '\\')
-        n++;
+    while (n < pattern.n && !is_special(pattern.p[pattern.n - n - 1])) n++;
     /* What a backslash stands before may be one of its two characters; those end the run. */
     return n;
 }
 
 static struct key affix_key(const struct filter_store *s, const struct pred *p)
 {
-    size_t head = head_length(p), tail = tail_length(p);
+    struct bytes pattern = pred_text(p);
+    size_t head = head_length(pattern), tail = tail_length(pattern);
     bool front = head >= tail;
     int class = affix_class(front ? head : tail);
     if (class < 0) return (struct key){.kind = BY_EXISTS, .attr = p->attr};
     size_t n = affix_lengths[class];
     return (struct key){.kind = front ? BY_HEAD : BY_TAIL,
                         .type = (uint8_t) class,
-                        .hash = hash_bytes(bytes_of(p->data + (front ? 0 : p->n - n), n), s->seed),
+                        .hash =
+                            hash_bytes(bytes_of(pattern.p + (front ? 0 : p->n - n), n), s->seed),
                         .attr = p->attr};
 }
 
@@ -81,8 +83,8 @@ static struct key equal_key(const struct filter_store *s, const struct pred *p)
 {
     struct key key = {.kind = BY_EQUAL, .type = p->type, .attr = p->attr};
     switch (p->type) {
-    case FILTER_STRING: key.hash = hash_bytes(bytes_of(p->data, p->n), s->seed); break;
-    default: key.hash = hash_u64(p->asked, s->seed); /* as key_of_... */
+    case FILTER_STRING: key.hash = hash_bytes(pred_text(p), s->seed); break;
+    default: key.hash = hash_u64(p->words[0], s->seed); /* as key_of_... */
     }
     return key;
 }

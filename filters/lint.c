@@ -43,6 +43,18 @@ static void lint_chain(struct lint *l, const struct node *n)
     }
 }
 
+/* 5 < x < 30 compares a truth with 30. */
+static void lint_compare(struct lint *l, const struct node *n)
+{
+    const struct node *nodes = l->e->nodes;
+    uint32_t second = nodes[n->first].next;
+    if (!op_is_compare(nodes[second].op) || n->count < 3) return;
+    struct filter_error *f = next(l);
+    if (f)
+        fault_set(f, FILTER_FAULT_AMBIGUOUS, nodes[nodes[second].next].op_column,
+                  "what was compared is compared again: use AND, or parentheses");
+}
+
 static void lint_not(struct lint *l, const struct node *n)
 {
     const struct node *nodes = l->e->nodes, *left = &nodes[n->first];
@@ -70,6 +82,7 @@ static void lint_node(struct lint *l, uint32_t at)
     if (n->kind == NODE_CALL) lint_call(l, n);
     if (n->kind == NODE_CHAIN || n->kind == NODE_LIKE || n->kind == NODE_IN) lint_not(l, n);
     if (n->kind == NODE_CHAIN) lint_chain(l, n);
+    if (n->kind == NODE_CHAIN) lint_compare(l, n);
     if (n->kind == NODE_EXISTS || n->kind == NODE_ATTR) return;
     for (uint32_t i = n->first; i; i = l->e->nodes[i].next) lint_node(l, i);
 }

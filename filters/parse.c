@@ -318,6 +318,13 @@ static uint32_t parse_primary(struct parser *p)
     return wrong(p, t->kind == TOKEN_END ? "the expression is not complete" : "a value is missing");
 }
 
+/* A sign belongs to the number: '-' also with a blank between, as before anything else. */
+static bool is_signed(const struct parser *p)
+{
+    if (p->ahead.kind != TOKEN_NUMBER) return false;
+    return is_symbol(p, '-') || (is_symbol(p, '+') && p->ahead.column == p->now.column + 1);
+}
+
 static uint32_t parse_unary(struct parser *p)
 {
     if (p->rc) return 0;
@@ -325,9 +332,9 @@ static uint32_t parse_unary(struct parser *p)
         return fail(p, FILTER_FAULT_LIMIT, p->now.column, "nested too deep");
     uint32_t n, last = 0, column = p->now.column;
     bool minus = is_symbol(p, '-');
-    if (minus && p->ahead.kind == TOKEN_NUMBER) {
+    if (is_signed(p)) {
         step(p);
-        n = parse_number(p, true);
+        n = parse_number(p, minus);
         if (n) p->e->nodes[n].column = column;
     } else if (minus || is_key(&p->now, KEY_NOT)) {
         step(p);

@@ -33,10 +33,10 @@ uint64_t pred_hash(const void *elem, uint64_t seed)
     uint64_t h = hash_head(p->kind, p->attr, seed);
     switch (p->kind) {
     case PRED_EQUAL:
-        if (p->type != FILTER_STRING) return hash_u64(p->asked + p->type, h);
-        return hash_bytes(bytes_of(p->data, p->n), h);
-    case PRED_LIKE:
-    case PRED_RANGE: return hash_bytes(bytes_of(p->data, p->n), h);
+        if (p->type != FILTER_STRING) return hash_u64(p->words[0] + p->type, h);
+        return hash_bytes(pred_text(p), h);
+    case PRED_LIKE: return hash_bytes(pred_text(p), h);
+    case PRED_RANGE: return hash_bytes(bytes_of(p->words, sizeof(struct range_of)), h);
     case PRED_IN:
         for (uint32_t i = 0; i < p->n; i++) {
             struct in_item item = pred_item(p, i);
@@ -87,32 +87,49 @@ static bool pred_is(const struct pred *p, const struct wanted *w)
     switch (p->kind) {
     case PRED_EQUAL:
         if (p->type != w->value.type) return false;
-        if (p->type != FILTER_STRING) return p->asked == value_bits(&w->value);
-        return bytes_eq(bytes_of(p->data, p->n), w->value.string);
-    case PRED_LIKE: return bytes_eq(bytes_of(p->data, p->n), w->value.string);
+        if (p->type != FILTER_STRING) return p->words[0] == value_bits(&w->value);
+        return bytes_eq(pred_text(p), w->value.string);
+    case PRED_LIKE: return bytes_eq(pred_text(p), w->value.string);
     case PRED_RANGE: r = pred_range(p); return r.low == w->range.low && r.high == w->range.high;
     case PRED_IN: return in_is(p, w);
     default: return true;
     }
 }
 
+static size_t pred_size(const struct pred *p)
+{
+    size_t word = sizeof p->words[0];
+    switch (p->kind) {
+    case PRED_EQUAL: return sizeof *p + (p->type == FILTER_STRING ? p->n : word);
+    case PRED_LIKE: return sizeof *p + (p->plain ? 0 : word) + p->n;
+    case PRED_RANGE:
+    case PRED_EXPR: return sizeof *p + 2 * word;
+    case PRED_IN: return sizeof *p + p->n * sizeof(struct in_item);
+    default: return sizeof *p;
+    }
+}
+
 static size_t pred_bytes(const struct pred *p)
 {
-    size_t n = sizeof *p + (p->kind == PRED_IN ? p->n * sizeof(struct in_item) : p->n);
-    return n + (p->kind == PRED_EXPR ? tree_bytes(pred_tree(p)) : 0);
+    return pred_size(p) + (p->kind == PRED_EXPR ? tree_bytes(pred_tree(p)) : 0);
+}
+
+static void items_free(const struct pred *p, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct in_item item = pred_item(p, i);
+        mem_free((void *)(uintptr_t)item.text.p);
+    }
 }
 
 static void pred_fini(struct filter_store *s, struct pred *p)
 {
     struct filter_tree *t = p->kind == PRED_EXPR ? pred_tree(p) : NULL;
     for (uint32_t i = 1; t && i < t->count; i++) attr_unref(s, t->nodes[i].shared);
-    for (uint32_t i = 0; p->kind == PRED_IN && i < p->n; i++) {
-        struct in_item item = pred_item(p, i);
-        mem_free((void *)(uintptr_t)item.text.p);
-    }
+    if (p->kind == PRED_IN) items_free(p, p->n);
     tree_free(t);
     attr_unref(s, p->attr);
-    mem_free(p);
+    pool_free(&s->pool, p, pred_size(p));
 }
 
 void pred_unref(struct filter_store *s, struct pred *p)
@@ -125,11 +142,26 @@ void pred_unref(struct filter_store *s, struct pred *p)
 
 /* ---- making one ---- */
 
-static struct pred *pred_alloc(const struct wanted *w, size_t data)
+/* Whether a pattern is beginning%end, so that it costs next to nothing. */
+static bool is_plain(struct bytes pattern)
 {
-    struct pred *p = mem_alloc(max_u64(sizeof *p, offsetof(struct pred, data) + data));
-    if (p == NULL) return NULL;
-    *p = (struct pred){.refs = 1, .kind = w->kind, .attr = w->attr, .n = (uint32_t)data};
+    unsigned runs = 0;
+    for (size_t i = 0; i < pattern.n; i++) {
+        if (pattern.p[i] == '_' || pattern.p[i] == '\\') return false;
+        runs += pattern.p[i] == '%';
+    }
+    return runs == 1;
+}
+
+/* n: bytes of text, or PRED_IN: items. */
+static struct pred *pred_alloc(struct filter_store *s, const struct wanted *w, size_t n)
+{
+    struct pred like = {.refs = 1, .kind = w->kind, .attr = w->attr, .n = (uint16_t)n};
+    ASSERT(n <= UINT16_MAX);
+    like.type = w->value.type & 3;
+    like.plain = w->kind == PRED_LIKE && is_plain(w->value.string);
+    struct pred *p = pool_alloc(&s->pool, pred_size(&like));
+    if (p) memcpy(p, &like, sizeof like);
     return p;
 }
 
@@ -152,17 +184,17 @@ static struct pred *in_make(struct filter_store *s, const struct wanted *w)
 {
     const struct node *nodes = w->tree->nodes;
     uint32_t count = nodes[w->at].count - 1;
-    struct pred *p = pred_alloc(w, count * sizeof(struct in_item));
+    uint32_t made = 0;
+    struct pred *p = pred_alloc(s, w, count);
     if (p == NULL) return NULL;
-    p->n = 0;
-    for (uint32_t i = nodes[nodes[w->at].first].next; i; i = nodes[i].next, p->n++) {
+    for (uint32_t i = nodes[nodes[w->at].first].next; i; i = nodes[i].next, made++) {
         struct in_item item;
         if (!item_make(&item, &nodes[i].value)) {
-            p->attr = NULL;
-            pred_fini(s, p);
+            items_free(p, made);
+            pool_free(&s->pool, p, pred_size(p));
             return NULL;
         }
-        memcpy(p->data + p->n * sizeof item, &item, sizeof item);
+        memcpy((uint8_t *)p->words + made * sizeof item, &item, sizeof item);
     }
     return p;
 }
@@ -200,13 +232,14 @@ static struct pred *expr_make(struct filter_store *s, const struct wanted *w)
 {
     struct filter_tree *t = tree_copy(w->tree, w->at);
     if (t == NULL) return NULL;
-    struct pred *p = pred_alloc(w, sizeof t);
+    struct pred *p = pred_alloc(s, w, 0);
     if (p == NULL) {
         tree_free(t);
         return NULL;
     }
     t->nodes[t->root].op = OP_NONE;
-    memcpy(p->data, &t, sizeof t);
+    p->words[0] = 0; /* no event */
+    p->words[1] = (uintptr_t)t;
     if (!share_attrs(s, t)) {
         pred_fini(s, p);
         return NULL;
@@ -216,37 +249,20 @@ static struct pred *expr_make(struct filter_store *s, const struct wanted *w)
     return p;
 }
 
-/* Whether a pattern is beginning%end, so that it costs next to nothing. */
-static bool is_plain(struct bytes pattern)
-{
-    unsigned runs = 0;
-    for (size_t i = 0; i < pattern.n; i++) {
-        if (pattern.p[i] == '_' || pattern.p[i] == '\\') return false;
-        runs += pattern.p[i] == '%';
-    }
-    return runs == 1;
-}
-
 static struct pred *pred_make(struct filter_store *s, const struct wanted *w)
 {
     struct bytes text = {0};
-    struct pred *p;
-    switch (w->kind) {
-    case PRED_IN: return in_make(s, w);
-    case PRED_EXPR: return expr_make(s, w);
-    case PRED_RANGE: text = bytes_of(&w->range, sizeof w->range); break;
-    case PRED_EQUAL:
-    case PRED_LIKE:
-        if (w->value.type == FILTER_STRING) text = w->value.string;
-        break;
-    default: break;
-    }
-    p = pred_alloc(w, text.n);
+    if (w->kind == PRED_IN) return in_make(s, w);
+    if (w->kind == PRED_EXPR) return expr_make(s, w);
+    if (w->kind == PRED_LIKE || (w->kind == PRED_EQUAL && w->value.type == FILTER_STRING))
+        text = w->value.string;
+    struct pred *p = pred_alloc(s, w, text.n);
     if (p == NULL) return NULL;
-    put_mem(p->data, text);
-    p->type = (uint8_t)w->value.type;
-    p->plain = w->kind == PRED_LIKE && is_plain(text);
-    if (w->kind == PRED_EQUAL) p->asked = value_bits(&w->value);
+    if (w->kind == PRED_RANGE) memcpy(p->words, &w->range, sizeof w->range);
+    if (w->kind == PRED_EQUAL && w->value.type != FILTER_STRING)
+        p->words[0] = value_bits(&w->value);
+    if (pred_has_memo(p)) p->words[0] = 0; /* no event */
+    put_mem((uint8_t *)(p->words + pred_has_memo(p)), text);
     return p;
 }
 
@@ -282,19 +298,17 @@ static enum filter_result ask_equal(const struct pred *p, struct slot *slot)
     int32_t i;
     struct bytes text;
     switch (p->type) {
-    case FILTER_STRING:
-        text = slot_text(slot);
-        return answer(bytes_eq(text, bytes_of(p->data, p->n)));
+    case FILTER_STRING: text = slot_text(slot); return answer(bytes_eq(text, pred_text(p)));
     case FILTER_INT:
         if (!slot_integer(slot)) return FILTER_ERROR;
         i = slot->integer;
-        return answer((uint32_t)i == p->asked);
+        return answer((uint32_t)i == p->words[0]);
     case FILTER_BOOL:
         if (!slot_boolean(slot)) return FILTER_ERROR;
-        return answer(slot->boolean == p->asked);
+        return answer(slot->boolean == p->words[0]);
     default:
         if (!slot_decimal(slot)) return FILTER_ERROR;
-        return answer(number_key(slot->decimal) == p->asked);
+        return answer(number_key(slot->decimal) == p->words[0]);
     }
 }
 
@@ -316,9 +330,10 @@ static enum filter_result ask_in(const struct pred *p, const struct slot *slot)
 
 static enum filter_result ask_plain(const struct pred *p, struct bytes text)
 {
-    const uint8_t *run = memchr(p->data, '%', p->n);
-    size_t head = (size_t)(run - p->data), tail = p->n - head - 1;
-    return answer(text.n >= head + tail && memcmp(text.p, p->data, head) == 0 &&
+    struct bytes pattern = pred_text(p);
+    const uint8_t *run = memchr(pattern.p, '%', pattern.n);
+    size_t head = (size_t)(run - pattern.p), tail = pattern.n - head - 1;
+    return answer(text.n >= head + tail && memcmp(text.p, pattern.p, head) == 0 &&
                   memcmp(text.p + text.n - tail, run + 1, tail) == 0);
 }
 
@@ -326,7 +341,7 @@ static enum filter_result ask_like(struct run *r, struct slot *slot, const struc
 {
     struct bytes text = slot_text(slot);
     if (!run_work(r, text.n)) return FILTER_ERROR;
-    enum like_result like = like_match(text, bytes_of(p->data, p->n), WORK_MAX, &r->work);
+    enum like_result like = like_match(text, pred_text(p), WORK_MAX, &r->work);
     return run_work(r, 0) ? answer(like == LIKE_YES) : FILTER_ERROR;
 }
 
@@ -342,11 +357,11 @@ static enum filter_result ask_expr(struct run *r, const struct pred *p)
 /* What costs is asked once an event, unless it was cut short by what else its filter has done. */
 static enum filter_result ask_costly(struct run *r, struct pred *p, struct slot *slot)
 {
-    if (p->asked == r->store->epoch) return (enum filter_result)p->answer;
+    if (p->words[0] == r->store->epoch) return (enum filter_result)p->answer;
     r->failure = FILTER_FAIL_NONE;
     enum filter_result result = slot ? ask_like(r, slot, p) : ask_expr(r, p);
     if (r->failure == FILTER_FAIL_GENERIC) return result;
-    p->asked = r->store->epoch;
+    p->words[0] = r->store->epoch;
     p->answer = (int8_t)result;
     return result;
 }

@@ -100,17 +100,17 @@ static struct set_entry *entry_find(const struct filter_set *set, const struct f
 
 static struct set_entry *entry_new(struct filter_set *set, struct filter_expr *expr)
 {
-    struct set_entry *e = mem_calloc(1, sizeof *e);
+    struct set_entry *e = pool_alloc(&set->store->pool, sizeof *e);
     if (e == NULL) return NULL;
-    e->expr = expr;
+    *e = (struct set_entry){.expr = expr};
     entry_unindexed(e);
     if (ptrmap_put(&set->entries, e, entry_hash(e, set->store->seed)) < 0) {
-        mem_free(e);
+        pool_free(&set->store->pool, e, sizeof *e);
         return NULL;
     }
     if (set->index && index_add(set->index, e) < 0) {
         ptrmap_del(&set->entries, e, entry_hash(e, set->store->seed));
-        mem_free(e);
+        pool_free(&set->store->pool, e, sizeof *e);
         return NULL;
     }
     (void)filter_expr_ref(expr);
@@ -125,7 +125,7 @@ static void entry_free(struct filter_set *set, struct set_entry *e)
     if (set->index) index_remove(set->index, e);
     ptrmap_del(&set->entries, e, entry_hash(e, set->store->seed));
     filter_expr_unref(set->store, e->expr);
-    mem_free(e);
+    pool_free(&set->store->pool, e, sizeof *e);
     set->stats.filters--;
     if (set->index && set->stats.filters < SET_LINEAR_AGAIN) unindex(set);
 }

@@ -40,6 +40,7 @@ void filter_store_free(struct filter_store **store)
     if (s == NULL) return;
     ASSERT(s->exprs.count == 0 && s->preds.count == 0);
     ASSERT(s->names.count == 0 && s->attrs.count == 0);
+    ASSERT(s->pool.count == 0);
     json_forget(s);
     scratch_free(s);
     ptrmap_fini(&s->exprs);

@@ -79,7 +79,15 @@ static size_t map_case(struct bytes text, uint8_t *out, utf8proc_int32_t (*map)(
 }
 
 size_t text_lower(struct bytes text, uint8_t *out) { return map_case(text, out, utf8proc_tolower); }
-size_t text_upper(struct bytes text, uint8_t *out) { return map_case(text, out, utf8proc_toupper); }
+
+/* utf8proc makes a capital of it, which Unicode has, but not as its simple mapping. */
+static utf8proc_int32_t upper(utf8proc_int32_t c)
+{
+    enum { SHARP_S = 0xdf };
+    return c == SHARP_S ? c : utf8proc_toupper(c);
+}
+
+size_t text_upper(struct bytes text, uint8_t *out) { return map_case(text, out, upper); }
 
 /* ---- LIKE ---- */
 

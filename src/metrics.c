@@ -114,6 +114,8 @@ FIGURE(rate_pauses, in->stats.rate_pauses)
 FIGURE(filters_matched, in->stats.filter_matched)
 FIGURE(filters_missed, in->stats.filter_missed)
 FIGURE(filter_errors, in->stats.filter_errors)
+FIGURE(filter_json_bad, in->stats.filter_json_bad)
+FIGURE(filter_json_large, in->stats.filter_json_large)
 FIGURE(logins_ended, in->stats.logins_ended)
 FIGURE(memory_refused, in->stats.refused_pressure)
 FIGURE(memory_dropped, in->stats.dropped_pressure)
@@ -141,6 +143,8 @@ static const struct metrics_row own_rows[] = {
     {"filters/matched", filters_matched, DECIMAL},
     {"filters/missed", filters_missed, DECIMAL},
     {"filters/errors", filter_errors, DECIMAL},
+    {"filters/json_bad", filter_json_bad, DECIMAL},
+    {"filters/json_large", filter_json_large, DECIMAL},
 };
 
 FIGURE(dead_listed, in->stats.dead_listed)

@@ -264,6 +264,8 @@ const struct core_stats *core_stats(struct core *core)
 {
     core->stats.retained = retain_count(core->retain);
     core->stats.sessions = core->sessions.count;
+    core->stats.filter_json_bad = filter_store_stats(core->filters)->json_bad;
+    core->stats.filter_json_large = filter_store_stats(core->filters)->json_large;
     return &core->stats;
 }
 

@@ -173,6 +173,7 @@ struct core_stats {                            /* counters grow; gauges say what
         dedup_forgotten; /* see dedup.h: not stored again; for their number */
     uint64_t filter_matched, filter_missed, filter_errors; /* answers of attribute filters; misses
                                    and errors of those that were asked: an index asks few */
+    uint64_t filter_json_bad, filter_json_large; /* payloads that were none, or more than is read */
     uint64_t denied_publish, denied_delivery, denied_subscribe; /* by the access list */
     uint64_t refused_malformed, refused_protocol, refused_limit, keepalive_timeouts, resent;
     uint64_t refused_envelopes; /* of publishes and wills, see envelope.h */

@@ -44,15 +44,16 @@ static double cpu_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* What is resident: tables lie at large pages, and the allocator counts what it leaves out for
- * that, which no memory stands behind. */
+/* What is resident of no file: tables lie at large pages, and the allocator counts what it leaves
+ * out for that, which no memory stands behind; and code that runs for the first time is no filter.
+ */
 static size_t memory(void)
 {
-    unsigned long size = 0, resident = 0;
+    unsigned long size = 0, resident = 0, of_files = 0;
     FILE *in = fopen("/proc/self/statm", "r");
-    if (in && fscanf(in, "%lu %lu", &size, &resident) != 2) resident = 0;
+    if (in && fscanf(in, "%lu %lu %lu", &size, &resident, &of_files) != 3) resident = of_files = 0;
     if (in) fclose(in);
-    return resident * (size_t)sysconf(_SC_PAGESIZE);
+    return (resident - of_files) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
 /* The nth of a row of numbers below `limit`, always the same. */

@@ -1,5 +1,6 @@
 // One scenario of MQTT.js, for Node (`node mqttjs.js URL VERSION`) and for a page that has loaded it
-// beside mqtt.min.js: all QoS, a large message, a session that waits, a will, and clean ends.
+// beside mqtt.min.js: all QoS, a large message, attribute filters, a session that waits,
+// a will, and clean ends.
 "use strict";
 
 function check(truth, what) {
@@ -26,6 +27,38 @@ function messages(client, count) {
         };
         client.on("message", take);
     });
+}
+
+// What passes a filter comes, what does not stays away; a bad one is refused, and MQTT 5 hears why.
+async function filters(mqtt, url, version, more) {
+    const top = `js-filters/${version}`, v5 = version === 5;
+    const client = await connected(mqtt, url, "js-filters", version, more);
+    const subscribe = (filter) => v5
+        ? client.subscribeAsync(`${top}/+`, {qos: 1, properties: {userProperties: {filter}}})
+        : client.subscribeAsync(`$filter/${encodeURIComponent(filter)}/${top}/+`, {qos: 1});
+    const publish = (temp, site) => client.publishAsync(`${top}/${site}`, `{"temp": ${temp}}`,
+        {qos: 1, properties: v5 ? {userProperties: {site}} : undefined});
+
+    const coming = messages(client, 2);
+    await subscribe(v5 ? "site LIKE 'p%' AND payload.temp > 30" : "topic[2] LIKE 'p%' AND payload.temp > 30");
+    await publish(31, "paris");
+    await publish(31, "rome");
+    await publish(30, "paris");
+    await publish(30.5, "porto");
+    check((await coming).map((m) => m.topic).join() === `${top}/paris,${top}/porto`, "filter");
+
+    const answer = new Promise((resolve) => client.on("packetreceive", (packet) => {
+        if (packet.cmd === "suback") resolve(packet);
+    }));
+    const error = await subscribe("site LIKE paris").then(() => null, (reason) => reason);
+    check(error, "a bad filter is refused");
+    const {granted, reasonCodes, properties} = await answer;
+    check((granted || reasonCodes)[0] === (v5 ? 0x83 : 0x80), `refusal: ${granted || reasonCodes}`);
+    if (v5) {
+        check(properties.reasonString === "filter: column 11: LIKE needs a string literal", properties.reasonString);
+        check(properties.userProperties["filter-error"] === "parse", "filter-error");
+    }
+    await client.endAsync();
 }
 
 async function scenario(mqtt, url, version, more) {
@@ -58,6 +91,8 @@ async function scenario(mqtt, url, version, more) {
         check(packet.properties.userProperties.site === "paris", "properties");
         check(packet.properties.contentType === "text/plain", "properties");
     }
+
+    await filters(mqtt, url, version, more);
 
     const keeps = {clean: false, ...more, properties: version === 5 ? {sessionExpiryInterval: 60} : undefined};
     let away = await connected(mqtt, url, "js-away", version, keeps);

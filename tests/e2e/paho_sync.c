@@ -292,6 +292,87 @@ static void shared(void)
     leave(pub);
 }
 
+/* ---- attribute filters ---- */
+
+/* The next message is this one: what was published before it has not passed. */
+static void expect_next(MQTTClient sub, MQTTClient pub, const char *topic)
+{
+    publish(pub, topic, "and nothing else", 1);
+    expect_message(sub, topic, "and nothing else", 1);
+}
+
+/* By the prefix: for every version, with what must not stand in a level percent-encoded. */
+static void filter_prefix(void)
+{
+    static const char filter[] =
+        "$filter/payload.temp > 30 AND mqtt.topic LIKE 'paho%2Ffiltered%2F%25'/paho/filtered/+";
+    MQTTClient sub = connected("paho-filter-sub"), pub = connected("paho-filter-pub");
+    subscribe(sub, "paho/filtered-end", 1);
+    subscribe(sub, filter, 1);
+    publish(pub, "paho/filtered/1", "{\"temp\": 29}", 1);
+    publish(pub, "paho/filtered/2", "{\"temp\": 31}", 1);
+    publish(pub, "paho/filtered/3", "no JSON", 1);
+    expect_message(sub, "paho/filtered/2", "{\"temp\": 31}", 1);
+    expect_next(sub, pub, "paho/filtered-end");
+    CHECK_INT(MQTTClient_unsubscribe(sub, filter), MQTTCLIENT_SUCCESS);
+    publish(pub, "paho/filtered/4", "{\"temp\": 32}", 1);
+    expect_next(sub, pub, "paho/filtered-end");
+    leave(sub);
+    leave(pub);
+}
+
+/* By the user property of SUBSCRIBE, about user properties of PUBLISH. */
+static void filter_property(void)
+{
+    static const char *const sites[] = {"rome", "paris", "PARIS"};
+    MQTTClient sub = connected("paho-where-sub"), pub = connected("paho-where-pub");
+    MQTTProperties props = MQTTProperties_initializer;
+    subscribe(sub, "paho/where-end", 1);
+    add_text(&props, MQTTPROPERTY_CODE_USER_PROPERTY, "filter", "site = 'paris' AND temp > 30");
+    MQTTResponse response = MQTTClient_subscribe5(sub, "paho/where", 1, NULL, &props);
+    CHECK_INT(response.reasonCode, 1);
+    MQTTResponse_free(response);
+    MQTTProperties_free(&props);
+    for (int i = 0; i < 3; i++) {
+        props = (MQTTProperties)MQTTProperties_initializer;
+        add_text(&props, MQTTPROPERTY_CODE_USER_PROPERTY, "site", sites[i]);
+        add_text(&props, MQTTPROPERTY_CODE_USER_PROPERTY, "temp", "30.5");
+        publish_props(pub, "paho/where", sites[i], 1, &props);
+        MQTTProperties_free(&props);
+    }
+    publish(pub, "paho/where", "without", 1);
+    expect_message(sub, "paho/where", "paris", 1);
+    expect_next(sub, pub, "paho/where-end");
+    leave(sub);
+    leave(pub);
+}
+
+/* What is no filter: MQTT 5 hears why, 3.1.1 that it was refused.  The connection goes on. */
+static void filter_refused(void)
+{
+    MQTTClient c = connected("paho-misfilters");
+    if (is_5()) {
+        MQTTProperties props = MQTTProperties_initializer;
+        add_text(&props, MQTTPROPERTY_CODE_USER_PROPERTY, "filter", "site LIKE paris");
+        MQTTResponse response = MQTTClient_subscribe5(c, "paho/where", 1, NULL, &props);
+        CHECK_INT(response.reasonCode, MQTTREASONCODE_IMPLEMENTATION_SPECIFIC_ERROR);
+        CHECK(response.properties != NULL);
+        expect_text(response.properties, MQTTPROPERTY_CODE_REASON_STRING,
+                    "filter: column 11: LIKE needs a string literal");
+        expect_text(response.properties, MQTTPROPERTY_CODE_USER_PROPERTY, "filter-error");
+        const MQTTProperty *p =
+            MQTTProperties_getProperty(response.properties, MQTTPROPERTY_CODE_USER_PROPERTY);
+        CHECK_TEXT(p->value.value.data, (size_t)p->value.value.len, "parse");
+        MQTTResponse_free(response);
+        MQTTProperties_free(&props);
+    } else {
+        CHECK_INT(MQTTClient_subscribe(c, "$filter/urgent/paho/where", 1), MQTT_BAD_SUBSCRIBE);
+    }
+    subscribe(c, "paho/misfiltered", 1);
+    expect_next(c, c, "paho/misfiltered");
+    leave(c);
+}
+
 /* The listener wants a user name: 5 / 0x87. */
 static void refused(void)
 {
@@ -303,8 +384,15 @@ static void refused(void)
 int main(int argc, char **argv)
 {
     static const struct paho_scenario all[] = {
-        {"qos", all_qos},           {"session", session},          {"shared", shared},
-        {"properties", properties}, {"request", request_response}, {"refused", refused},
+        {"qos", all_qos},
+        {"session", session},
+        {"shared", shared},
+        {"properties", properties},
+        {"request", request_response},
+        {"filter", filter_prefix},
+        {"filter_property", filter_property},
+        {"filter_refused", filter_refused},
+        {"refused", refused},
     };
     return paho_main(argc, argv, all, sizeof all / sizeof *all);
 }

@@ -38,16 +38,17 @@ class Case(BrokerCase):
 
 
 class Sync(Case):
-    """MQTTClient: all QoS, a session with what waited, a shared subscription; for 5 properties and
-    request/response with correlation data."""
+    """MQTTClient: all QoS, a session with what waited, a shared subscription; attribute filters; for 5
+    properties and request/response with correlation data."""
 
     def test_311(self):
         """MQTT 3.1.1."""
-        self.run_scenarios("paho_sync", 4, ("qos", "session", "shared"))
+        self.run_scenarios("paho_sync", 4, ("qos", "session", "shared", "filter", "filter_refused"))
 
     def test_5(self):
         """MQTT 5."""
-        self.run_scenarios("paho_sync", 5, ("qos", "session", "shared", "properties", "request"))
+        self.run_scenarios("paho_sync", 5, ("qos", "session", "shared", "properties", "request", "filter", "filter_property",
+                                            "filter_refused"))
 
     def test_refused(self):
         """A listener that lets nobody in."""

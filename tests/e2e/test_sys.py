@@ -31,8 +31,8 @@ OURS = {"$SYS/sluice/" + name: DECIMAL for name in (
     "refused/http_request", "refused/envelopes", "refused/address_connections",
     "refused/address_rate", "refused/pending", "refused/connect_timeout", "slowed/connect_rate", "slowed/logins", "slowed/rate",
     "websockets/opened", "http/served", "logins/ended",
-    "filters/matched", "filters/missed", "filters/errors", "memory/refused",
-    "memory/dropped")}
+    "filters/matched", "filters/missed", "filters/errors", "filters/json_bad",
+    "filters/json_large", "memory/refused", "memory/dropped")}
 ALL = {**TOPICS, **OURS}
 
 

@@ -36,7 +36,8 @@ static struct filter_event event_with(const char *payload)
 }
 
 static const char json[] =
-    "{\"t\":30,\"f\":1.5,\"i\":2.0,\"n\":null,\"l\":[{\"c\":\"z\"}],\"B\":true}";
+    "{\"t\":30,\"f\":1.5,\"i\":2.0,\"n\":null,\"l\":[{\"c\":\"z\"}],\"B\":true,"
+    "\"big\":10000000000000000000000,\"nul\":\"a\\u0000b\"}";
 
 static void show(const struct filter_outcome *o, char *d, size_t size)
 {
@@ -96,6 +97,16 @@ static const struct {
     {"'it''s'", "'it's'"},
     {"LENGTH('\xc3\xa4')", "1"},
     {"UPPER('\xc3\xa4')", "'\xc3\x84'"},
+    {"UPPER('stra\xc3\x9f"
+     "e \xc7\x86')",
+     "'STRA\xc3\x9f"
+     "E \xc7\x84'"},
+    {"LOWER('\xe1\xba\x9e \xc4\xb0')", "'\xc3\x9f i'"},
+    {"'\xc3\xa4' LIKE '_'", "true"},
+    {"-2147483648 / -1", "0 math"},
+    {"-2147483648 % -1", "0"},
+    {"--2147483648", "0 math"},
+    {"DECIMAL('1e308') * 10", "0 math"},
     {"CONCAT()", "''"},
     {"CONCAT_WS(',', 'a', 1)", "'a,1'"},
     {"CONCAT_WS()", "false missingFunction"},
@@ -121,6 +132,8 @@ static const struct {
     {"payload.t > 29", "true"},
     {"payload.l[0].c", "'z'"},
     {"payload.i", "2"},
+    {"payload.big", "1e+22"},
+    {"LENGTH(payload.nul)", "3"},
     {"payload.f", "1.5"},
     {"EXISTS payload.l", "true"},
     {"payload.l = 1", "false cast"},
@@ -168,6 +181,9 @@ static void what_misleads_is_refused(void **state)
         {"a = 1.5x", "parse", 5},
         {"mqtt.nothing = 1", "parse", 6},
         {"a IN ()", "parse", 7},
+        {"5 < a < 30", "ambiguous", 7},
+        {"a = b = c", "ambiguous", 7},
+        {"b = 1 AND (a < 1) = TRUE != c", "ambiguous", 26},
         {"((((((a = 1))))))", "limit", 6},
         {"a IN (1,2,3,4,5)", "limit", 15},
         {"a=1 AND a=1 AND a=1 AND a=1 AND a=1", "limit", 34},
@@ -195,8 +211,9 @@ static void hostile_json_is_a_miss(void **state)
                                            "{\"t\":\"\xff\"}",
                                            "{\"t\":1e999}",
                                            "nope",
-                                           "{\"t\":1,\"p\":\"12345678901234567890123456789\"}"};
-    struct filter_settings settings = {.json_bytes = 40, .json_depth = 4};
+                                           "{\"t\":1,\"p\":\"12345678901234567890123456789\"}",
+                                           "{\"t\":1,\"p\":[0,0,0,0,0,0]}"};
+    struct filter_settings settings = {.json_bytes = 40, .json_depth = 4, .json_values = 8};
     struct filter_store *s = filter_store_new(&settings);
     struct filter_expr *e = NULL;
     struct filter_error error;
@@ -206,7 +223,37 @@ static void hostile_json_is_a_miss(void **state)
         struct filter_event event = event_with(payloads[i]);
         assert_int_equal(filter_matches(s, e, &event), FILTER_ERROR);
     }
-    assert_int_equal(filter_store_stats(s)->json_large, 1);
+    assert_int_equal(filter_store_stats(s)->json_large, 2);
+    filter_expr_unref(s, e);
+    filter_store_free(&s);
+}
+
+/* What stands beside it does not matter, as long as it is JSON. */
+static void odd_json_is_read(void **state)
+{
+    (void)state;
+    static const char *const payloads[] = {
+        " \t\r\n{\"t\":1}\n",
+        "{\"t\":1,\"p\":123456789012345678901234567890}",
+        "{\"t\":1.0,\"p\":-9223372036854775809}",
+        "{\"t\":10e-1,\"p\":\"a\\u0000b\"}",
+        "{\"t\":1,\"p\":\"\\ud83d\\ude00 ]]]]}}}}\\\"\"}",
+        "{\"p\":{\"t\":2},\"t\":1,\"T\":3}",
+        "{\"t\":1,\"p\":[[[0]],0]}",
+    };
+    struct filter_settings settings = {.json_bytes = 50, .json_depth = 4, .json_values = 8};
+    struct filter_store *s = filter_store_new(&settings);
+    struct filter_expr *e = NULL;
+    struct filter_error error;
+    assert_int_equal(
+        filter_compile(s, bytes_str("payload.t = 1"), &FILTER_LIMITS_DEFAULT, &e, &error), 0);
+    for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
+        struct filter_event event = event_with(payloads[i]);
+        enum filter_result result = filter_matches(s, e, &event);
+        if (result != FILTER_MATCH) print_message("in: %s\n", payloads[i]);
+        assert_int_equal(result, FILTER_MATCH);
+    }
+    assert_int_equal(filter_store_stats(s)->json_bad, 0);
     filter_expr_unref(s, e);
     filter_store_free(&s);
 }
@@ -313,6 +360,7 @@ int main(void)
         cmocka_unit_test(expressions_have_values),
         cmocka_unit_test(what_misleads_is_refused),
         cmocka_unit_test(hostile_json_is_a_miss),
+        cmocka_unit_test(odd_json_is_read),
         cmocka_unit_test(no_expression_takes_long),
         cmocka_unit_test(what_is_asked_can_be_said_in_words),
         cmocka_unit_test(a_store_counts_what_it_holds),

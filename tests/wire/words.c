@@ -106,7 +106,7 @@ static uint8_t escape(struct reader *r)
 }
 
 /* "text" or "text"*N, at the opening quote. */
-static struct bytes read_quoted(struct reader *r)
+static struct bytes read_piece(struct reader *r)
 {
     uint8_t *d = arena_alloc(r->arena, strlen(r->p) + 1);
     size_t n = 0, times = 1;
@@ -129,6 +129,19 @@ static struct bytes read_quoted(struct reader *r)
     uint8_t *all = arena_alloc(r->arena, n * times + 1);
     for (size_t i = 0; i < times; i++) put_mem(all + i * n, bytes_of(d, n));
     return bytes_of(all, n * times);
+}
+
+/* Pieces without a blank between are one text: "["*70"1". */
+static struct bytes read_quoted(struct reader *r)
+{
+    struct bytes all = read_piece(r);
+    while (*r->p == '"' && r->error == NULL) {
+        struct bytes more = read_piece(r);
+        uint8_t *d = arena_alloc(r->arena, all.n + more.n + 1);
+        put_mem(put_mem(d, all), more);
+        all = bytes_of(d, all.n + more.n);
+    }
+    return all;
 }
 
 static struct bytes read_bare(struct reader *r, const char *stop)
