@@ -87,6 +87,7 @@ static const struct figure figures[] = {
     GAUGE("sessions", sessions, "Sessions, connected or not."),
     GAUGE("subscriptions", subscriptions, "Subscriptions, those of groups not counted."),
     GAUGE("shared_subscriptions", shared_subscriptions, "Subscriptions of groups."),
+    GAUGE("filters", filters, "Subscriptions with an attribute filter."),
     GAUGE("retained_messages", retained, "Retained messages."),
     GAUGE("retained_bytes", retained_bytes,
           "Bytes of retained messages: topic, properties, payload."),

@@ -67,6 +67,7 @@ struct core_config {
     size_t named_filter_count;
     bool filter_index;               /* else filters are asked in turn, however many there are */
     uint32_t max_filters_per_client; /* subscriptions with one, of a session; 0: no limit */
+    uint32_t max_filters;            /* likewise of all, in equal parts for the shards */
     /* In their order, the first that matches counts; borrowed as acl is. */
     const struct core_history *histories;
     uint32_t history_count;
@@ -184,6 +185,7 @@ struct core_stats {                            /* counters grow; gauges say what
     uint64_t connected;                           /* gauge: sessions with a connection */
     uint64_t sessions;                            /* gauge */
     uint64_t subscriptions, shared_subscriptions; /* gauges; plain ones, and those of groups */
+    uint64_t filters;                             /* gauge: of both, those with a filter */
     uint64_t retained, retained_bytes;            /* gauges; bytes = topic, properties, payload */
     uint64_t queued, queued_bytes;        /* gauges: waiting in sessions' queues and groups */
     uint64_t inflight;                    /* gauge: unacknowledged deliveries */

@@ -174,8 +174,7 @@ int share_subscribe(struct session *s, struct bytes name, struct bytes filter,
     m->retain_as_published = opts->retain_as_published;
     m->subid = subid;
     if (block) wish_put(block, w);
-    s->wish_count += block != NULL;
-    s->wish_count -= m->block != NULL;
+    wish_counted(s, (block != NULL) - (m->block != NULL));
     mem_free(m->block);
     m->block = block;
     m->block_len = (uint32_t)block_len;
@@ -489,7 +488,7 @@ static void leave(struct session *s, struct member **at, bool gone)
     *at = m->next;
     post_leave(core, m, gone);
     s->sub_count--;
-    s->wish_count -= m->block != NULL;
+    wish_counted(s, -(m->block != NULL));
     core->stats.shared_subscriptions--;
 }
 

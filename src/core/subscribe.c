@@ -182,7 +182,7 @@ static void sub_del(struct session *s, struct sub *sub)
 {
     if (sub->wished) {
         wished_fini(s->core, wsub_of(sub));
-        s->wish_count--;
+        wish_counted(s, -1);
     }
     trie_del(&s->core->trie, sub);
     s->sub_count--;
@@ -207,7 +207,7 @@ static int sub_new(struct order *o, struct bytes filter, const struct wish *w, s
     if (new == NULL) return E_NOMEM;
     s->sub_count++;
     core->stats.subscriptions++;
-    s->wish_count += new->wished;
+    wish_counted(s, new->wished);
     int rc = new->wished ? wished_set(core, wsub_of(new), w, &o->filters) : 0;
     if (rc < 0) {
         sub_del(s, new);
@@ -365,7 +365,7 @@ static uint8_t subscribe_one(struct order *o, uint32_t at, const struct mqtt_sub
         rc = plain_subscribe(o, filter, e, qos, &w, &is_new);
     }
     if (rc == E_FULL && wish_over_quota(o->s, &w))
-        explain(o, "filter: this client has as many as it may");
+        explain(o, "filter: this client has as many as it may, or all together have");
     else if (rc == E_FULL && o->replay.wanted)
         explain(o, "replay: this client has as many as it may");
     if (rc < 0) return rc == E_TOPIC_FILTER ? MQTT_TOPIC_FILTER_INVALID : MQTT_QUOTA_EXCEEDED;

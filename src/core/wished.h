@@ -50,12 +50,20 @@ struct filter_event *wish_event_get(struct wish_event *event);
 /* Whether the message passes; counted. */
 bool wish_passes(struct wish_event *event, const struct wish_filters *f);
 
-/* Whether the session may not have one more subscription with this wish (max_filters_per_client).
- */
+/* Whether the session may not have one more subscription with this wish: max_filters_per_client, or
+ * this shard's part of max_filters. */
 static inline bool wish_over_quota(const struct session *s, const struct wish *w)
 {
-    uint32_t most = s->core->cfg.max_filters_per_client;
-    return most && s->wish_count >= most && !wish_is_empty(w);
+    const struct core *core = s->core;
+    uint32_t most = core->cfg.max_filters_per_client, of_all = core->cfg.max_filters;
+    if (wish_is_empty(w)) return false;
+    if (most && s->wish_count >= most) return true;
+    return of_all && core->stats.filters >= max_u64(of_all / core->shards, 1);
+}
+static inline void wish_counted(struct session *s, int more)
+{
+    s->wish_count += (uint32_t)more;
+    s->core->stats.filters += (uint64_t)(int64_t)more;
 }
 
 /* ---- a session's subscription, as it hangs in the trie ---- */
