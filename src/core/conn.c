@@ -249,7 +249,7 @@ struct cconn *core_next_ready(struct core *core, unsigned *events)
 struct bytes core_output(struct cconn *c)
 {
     if (UNLIKELY(c->state == CONN_ENTERING)) return (struct bytes){0};
-    if (c->state == CONN_UP) deliver_pull(c);
+    if (c->state == CONN_UP && !c->blocked) deliver_pull(c); /* else: first what it has */
     return c->out.data ? buf_view(&c->out) : (struct bytes){0};
 }
 

@@ -22,7 +22,7 @@ enum {
     ROUTE_SLOTS = 8192,      /* route cache, one route a slot */
     ROUTE_KEEP_MAX = 65536,  /* longest target list that is cached */
     OUTPUT_PULL = 64 * 1024, /* bytes encoded from queues at a time */
-    BACKLOGS_SERVED = 4,     /* connections with more than that, in a turn */
+    BACKLOGS_SERVED = 2,     /* connections with more than that, in a turn */
     SPARE_BUFS = 128,        /* drained output buffers kept for the next connection */
     SPARE_CAP = 256 * 1024,
     MAIL_SOFT = 256 * 1024,   /* bytes to one shard above which publishers wait */
