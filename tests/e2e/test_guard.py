@@ -137,7 +137,7 @@ class Addresses(unittest.TestCase):
         config = "listener 0 {dir}/mqtt.sock\nallow_anonymous true\nmax_connections_per_address 1\n"
         with Broker(config, ports=0) as broker:
             path = broker.path("mqtt.sock")
-            until(lambda: os.path.exists(path), "the socket")
+            broker.wait_log("running")  # the path is there before somebody listens
             with wire.Raw(path=path) as one, wire.Raw(path=path) as two:
                 one.connected("one")
                 two.connected("two")
