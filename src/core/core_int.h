@@ -449,6 +449,13 @@ struct core {
     struct route scratch; /* last: it ends in a flexible member that it does not use */
 };
 
+/* For qsort() and bsearch() over sequences. */
+static inline int seq_order(const void *a, const void *b)
+{
+    const uint64_t *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
+
 /* ---- core.c ---- */
 PRINTF_LIKE(3, 4) void core_log(struct core *core, unsigned type, const char *fmt, ...);
 uint8_t *core_scratch(struct core *core, enum scratch_use use, size_t n); /* NULL without memory */

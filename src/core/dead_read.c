@@ -66,16 +66,10 @@ static void page_free(struct dead_reader *r)
     r->rest = (struct rd){0};
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 static bool is_wanted(const struct dead_reader *r, uint64_t seq)
 {
     if (r->query.last == 0 || seq >= r->query.told_seq) return true;
-    return r->chosen_count && bsearch(&seq, r->chosen, r->chosen_count, sizeof seq, by_value);
+    return r->chosen_count && bsearch(&seq, r->chosen, r->chosen_count, sizeof seq, seq_order);
 }
 
 int dead_read_next(struct dead_reader *r, struct pub *p, uint64_t *ref)

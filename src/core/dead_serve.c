@@ -34,12 +34,6 @@ static int by_topic(const void *a, const void *b)
     return x->seq < y->seq ? 1 : -1; /* the newest first */
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* Sequences of the last ones of each topic in scratch memory; those of earlier builds, whose topic
  * is not at hand, all. */
 static int choose(struct core *core, const struct dead_ask *a, struct bytes *out)
@@ -57,7 +51,7 @@ static int choose(struct core *core, const struct dead_ask *a, struct bytes *out
         of_topic = i && all[i].topic == all[i - 1].topic ? of_topic + 1 : 0;
         if (of_topic < a->last || all[i].topic == 0) chosen[kept++] = all[i].seq;
     }
-    qsort(chosen, kept, sizeof *chosen, by_value);
+    qsort(chosen, kept, sizeof *chosen, seq_order);
     *out = bytes_of(chosen, kept * sizeof *chosen);
     return 0;
 }

@@ -48,23 +48,17 @@ void rjob_note_live(struct session *s, struct rjob *job, uint64_t seq)
     if (is_logged(s, job)) note(s->core, job, seq);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    const uint64_t *x = a, *y = b;
-    return (*x > *y) - (*x < *y);
-}
-
 /* Only what was given before the recovery is asked for: after it each topic is looked at once. */
 bool rjob_has_given(const struct rjob *job, uint64_t seq)
 {
     return job->given_sorted &&
-           bsearch(&seq, job->given, job->given_sorted, sizeof seq, by_value) != NULL;
+           bsearch(&seq, job->given, job->given_sorted, sizeof seq, seq_order) != NULL;
 }
 
 void rjobs_recovered(struct session *s)
 {
     for (struct rjob *job = s->rjobs; job; job = job->next) {
-        if (job->given_count) qsort(job->given, job->given_count, sizeof *job->given, by_value);
+        if (job->given_count) qsort(job->given, job->given_count, sizeof *job->given, seq_order);
         job->given_sorted = job->given_count;
     }
 }
