@@ -48,7 +48,8 @@ static const char *usage =
 "          --backlog N (so many wait in the queue all the time)     queue: that of --topic's name\n"
 "retry:    --count N --after S --size B (each is put off once, for S to 2 S seconds)\n";
 
-int main(int argc, char **argv)
+/* Into O; false: usage was wrong. */
+static bool parse_flags(int argc, char **argv)
 {
 	enum { o_host = 1, o_port, o_ver, o_tls, o_ca, o_ws, o_wsp, o_user, o_pass, o_ka, o_filters, o_thr, o_label, o_pid, o_map, o_pubs, o_subs,
 	       o_size, o_qos, o_subqos, o_secs, o_warm, o_count, o_rate, o_win, o_flood, o_infl, o_batch, o_spin, o_ver2, o_ws2, o_drain,
@@ -63,7 +64,7 @@ int main(int argc, char **argv)
 		{"drain", 1, 0, o_drain}, {"conc", 1, 0, o_conc}, {"hold", 1, 0, o_hold}, {"perip", 1, 0, o_perip}, {"churn", 0, 0, o_churn},
 		{"clients", 1, 0, o_cli}, {"wildpct", 1, 0, o_wp}, {"sbatch", 1, 0, o_sb}, {"cleanup", 0, 0, o_clean}, {"topic", 1, 0, o_topic}, {"backlog", 1, 0, o_backlog}, {"after", 1, 0, o_after},
 		{"help", 0, 0, o_help}, {0}};
-	if (argc < 2 || argv[1][0] == '-') { fputs(usage, stderr); return 2; }
+	if (argc < 2 || argv[1][0] == '-') return false;
 	O.scen = argv[1];
 	optind = 2;
 	int o;
@@ -115,22 +116,31 @@ int main(int argc, char **argv)
 		case o_topic: O.topic = optarg; break;
 		case o_backlog: O.backlog = strtoull(optarg, NULL, 10); break;
 		case o_after: O.after = atof(optarg); break;
-		default: fputs(usage, stderr); return 2;
+		default: return false;
 	}
+	return true;
+}
+
+static void check_flags(void)
+{
 	if (O.subqos < 0) O.subqos = O.qos;
 	if (O.size < HDR) die("--size must be at least %d", HDR);
 	if (O.pubs < 1 || O.subs < 1 || O.threads < 1 || O.threads > MAXTHR || O.inflight < 1 || O.inflight > 65535 || O.qos < 0 || O.qos > 2)
 		die("a flag is out of range");
 	if (O.ver != 4 && O.ver != 5) die("--ver must be 3, 4 or 5");
 	if (strlen(O.topic) > 200) die("--topic too long");
-	signal(SIGPIPE, SIG_IGN);
+}
+
+static void raise_limits(void)
+{
 	struct rlimit rl;
 	getrlimit(RLIMIT_NOFILE, &rl);
 	rl.rlim_cur = rl.rlim_max = 1048576;
 	if (setrlimit(RLIMIT_NOFILE, &rl)) { getrlimit(RLIMIT_NOFILE, &rl); rl.rlim_cur = rl.rlim_max; setrlimit(RLIMIT_NOFILE, &rl); }
-	magic = (uint32_t)(now_ns() * 2654435761u) ^ (uint32_t)getpid() << 8;
-	pattern = malloc((size_t)O.size);
-	for (int i = 0; i < O.size; i++) pattern[i] = (uint8_t)('a' + i % 26);
+}
+
+static void find_server(void)
+{
 	struct addrinfo hi = {.ai_socktype = SOCK_STREAM}, *ai;
 	char ps[16];
 	snprintf(ps, sizeof ps, "%d", O.port);
@@ -138,25 +148,41 @@ int main(int argc, char **argv)
 	memcpy(&srv, ai->ai_addr, ai->ai_addrlen);
 	srvlen = ai->ai_addrlen;
 	freeaddrinfo(ai);
-	if (O.tls) {
+}
+
+static void set_up_tls(void)
+{
 #ifdef WITH_TLS
-		ctx = SSL_CTX_new(TLS_client_method());
-		SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-		if (O.cafile) {
-			if (!SSL_CTX_load_verify_locations(ctx, O.cafile, NULL)) die("cannot load %s", O.cafile);
-			SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-		}
-#else
-		die("built without TLS");
-#endif
+	ctx = SSL_CTX_new(TLS_client_method());
+	SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	if (O.cafile) {
+		if (!SSL_CTX_load_verify_locations(ctx, O.cafile, NULL)) die("cannot load %s", O.cafile);
+		SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
 	}
-	if (!strcmp(O.scen, "pubsub")) scen_pubsub();
-	else if (!strcmp(O.scen, "connect")) scen_connect();
-	else if (!strcmp(O.scen, "subs")) scen_subs();
-	else if (!strcmp(O.scen, "retained")) scen_retained();
-	else if (!strcmp(O.scen, "queue")) scen_queue();
-	else if (!strcmp(O.scen, "work")) scen_work();
-	else if (!strcmp(O.scen, "retry")) scen_retry();
-	else { fputs(usage, stderr); return 2; }
-	return 0;
+#else
+	die("built without TLS");
+#endif
+}
+
+int main(int argc, char **argv)
+{
+	static const struct { const char *name; void (*run)(void); } scenarios[] = {
+		{"pubsub", scen_pubsub}, {"connect", scen_connect}, {"subs", scen_subs}, {"retained", scen_retained},
+		{"queue", scen_queue}, {"work", scen_work}, {"retry", scen_retry}};
+	if (!parse_flags(argc, argv)) { fputs(usage, stderr); return 2; }
+	check_flags();
+	signal(SIGPIPE, SIG_IGN);
+	raise_limits();
+	magic = (uint32_t)(now_ns() * 2654435761u) ^ (uint32_t)getpid() << 8;
+	pattern = malloc((size_t)O.size);
+	for (int i = 0; i < O.size; i++) pattern[i] = (uint8_t)('a' + i % 26);
+	find_server();
+	if (O.tls) set_up_tls();
+	for (size_t i = 0; i < sizeof scenarios / sizeof scenarios[0]; i++) {
+		if (strcmp(O.scen, scenarios[i].name)) continue;
+		scenarios[i].run();
+		return 0;
+	}
+	fputs(usage, stderr);
+	return 2;
 }
